@@ -1,0 +1,1 @@
+"""Lets people change things: one domain service, and the operator's own listener."""

@@ -1,0 +1,108 @@
+"""The words that every plane shares: permissions, live keys, the key table, routes and decisions.
+
+Pure data. Imports nothing of the project but the reasons for a refusal.
+"""
+
+from __future__ import annotations
+
+import enum
+import msgspec
+
+from gateway.core.refusals import Reason
+
+MILLISECONDS = 1000
+
+
+class Permission(enum.IntEnum):
+    """What a principal may do, in rising order; admin counts as editor on the data path."""
+
+    VIEWER = 1
+    EDITOR = 2
+    ADMIN = 3
+
+    @property
+    def word(self) -> str:
+        """Return the name as documents and headers spell it: ``viewer``, ``editor``, ``admin``."""
+        return self.name.lower()
+
+
+class Role(msgspec.Struct, frozen=True):
+    """A named permission, optionally limited to path prefixes (whole segments; empty: everywhere)."""
+
+    name: str
+    permission: Permission
+    routes: tuple[str, ...] = ()
+
+
+class LiveKey(msgspec.Struct, frozen=True, gc=False):
+    """What a decision and the identity headers need of one key; a million of these are held.
+
+    ``who`` holds the field lines that are this key's alone, encoded once:
+    ``X-Gateway-Key-Id: …CRLF X-Gateway-Subject: …CRLF``. ``scope`` holds those it shares with
+    others (tenant, environment, role), one object for all of them. Instants are epoch
+    milliseconds on the store's clock. ``load`` is the number of the full load that last saw it.
+    """
+
+    who: bytes
+    scope: bytes
+    tenant_id: str
+    environment_id: str | None
+    role: str
+    permission: Permission
+    expires_at: int
+    revoked_at: int | None
+    load: int = 0
+
+    @property
+    def key_id(self) -> str:
+        """Return the key's id (``apk_…``), read back from its identity lines."""
+        return self.who[_KEY_ID_AT : self.who.index(b"\r", _KEY_ID_AT)].decode("ascii")
+
+
+_KEY_ID_AT = len(b"X-Gateway-Key-Id: ")
+
+
+class TenantState(msgspec.Struct, frozen=True):
+    """What a decision reads of a tenant."""
+
+    api_keys_enabled: bool = True
+
+
+class KeyTable:
+    """The keys by digest, with a single writer: the feed. Readers never see half a change.
+
+    Attributes:
+        by_digest: HMAC-SHA-256(pepper, token) → the key.
+        tenants: tenant id → its state.
+        prefixes: every prefix that the store's environments give to opaque tokens, ASCII.
+        version: grows with each change a decision may depend on.
+        synced_at: boot-clock seconds at the *start* of the last successful read; None before any.
+        store_offset_s: the store's clock (epoch seconds) less the boot clock, at that read.
+    """
+
+    __slots__ = ("by_digest", "prefixes", "store_offset_s", "synced_at", "tenants", "version")
+
+    def __init__(self) -> None:
+        self.by_digest: dict[bytes, LiveKey] = {}
+        self.tenants: dict[str, TenantState] = {}
+        self.prefixes: tuple[bytes, ...] = ()
+        self.version = 0
+        self.synced_at: float | None = None
+        self.store_offset_s = 0.0
+
+
+class Freshness(msgspec.Struct, frozen=True):
+    """How old the table may be, in seconds (design: the age rule).
+
+    ``bound_s`` for credentials that the table knows, ``fresh_s`` for saying that one is unknown.
+    """
+
+    bound_s: float = 300.0
+    fresh_s: float = 5.0
+
+
+class Reject(msgspec.Struct, frozen=True, gc=False):
+    """The request goes no further; why."""
+
+    reason: Reason
+    key: LiveKey | None = None

@@ -1,0 +1,1 @@
+"""Moves bytes between callers and backends; imports ``core`` and ``observe`` only."""

@@ -1,0 +1,1 @@
+"""Knows which credentials live; imports ``core`` and ``store``."""

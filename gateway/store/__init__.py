@@ -1,0 +1,1 @@
+"""Remembers keys, tenants and the numbered changes to them; imports ``core`` only."""
