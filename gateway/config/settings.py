@@ -113,7 +113,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     access_log: str = "stdout"
-    roles: Mapping[str, Role] = {**BUILT_IN_ROLES, **SHIPPED_ROLES}
+    roles: Mapping[str, Role] = msgspec.field(default_factory=lambda: {**BUILT_IN_ROLES, **SHIPPED_ROLES})
     origins: Mapping[str, str] = {}
     file: str | None = None
 
