@@ -1,0 +1,238 @@
+"""Write one JSON line a request, in batches, without ever making the event loop wait.
+
+The hot path appends to a list. A coarse timer (or a full batch) formats the list on the loop, which
+takes a fraction of a millisecond, and hands the bytes to one writer thread through a bounded queue:
+a pipe that nobody reads stops that thread alone. What the queue cannot take is dropped and counted.
+Imports ``core`` and the outcome.
+
+Promise: one line a request, whatever the request held; nothing that was queued is lost at a close
+that the reader keeps up with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import select
+import sys
+import threading
+import time
+
+import msgspec
+
+from gateway.observe.masking import presentable_target
+from gateway.observe.outcome import Outcome
+
+BATCH_LINES = 256  # formatting these takes well under a millisecond
+BATCH_INTERVAL_S = 0.15
+QUEUED_BATCHES = 64  # some 16,000 lines, about 6 MB
+CLOSE_WITHIN_S = 5.0
+_LONGEST_METHOD = 32
+
+
+class _Line(msgspec.Struct, gc=False):
+    time: str
+    request_id: str
+    route: str
+    method: str
+    target: str
+    status: int
+    reason: str | None
+    duration_ms: float
+    upstream_ms: float | None
+    bytes_in: int
+    bytes_out: int
+    key_id: str | None
+    tenant: str | None
+    peer: str
+
+
+def open_access_log(path: str) -> AccessLog | None:
+    """Return the log that ``path`` names: ``stdout``, ``stderr``, ``none`` (None) or a file.
+
+    A file is appended to, and made with mode 0640 where it does not exist. Raises OSError when it
+    cannot be opened.
+    """
+    if path == "none":
+        return None
+    if path in ("stdout", "stderr"):
+        return AccessLog(1 if path == "stdout" else 2)
+    return AccessLog(_open(path), path)
+
+
+def _open(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+
+class AccessLog:
+    """The access log of one process. ``add``, ``start``, ``flush``, ``close`` belong to the loop's thread."""
+
+    def __init__(self, descriptor: int, path: str | None = None) -> None:
+        """Write to ``descriptor``; with ``path`` given it is closed at the end and can be reopened."""
+        self._unqueued = 0
+        self._batch: list[Outcome] = []
+        self._queue: queue.Queue[tuple[bytes, int] | None] = queue.Queue(QUEUED_BATCHES)
+        self._formatter = _Formatter()
+        self._writer = _Writer(descriptor, path)
+        self._thread = threading.Thread(
+            target=self._writer.run, args=(self._queue,), name="access-log", daemon=True
+        )
+        self._thread.start()
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def dropped(self) -> int:
+        """Lines given up so far: the queue was full, or the file or pipe refused them."""
+        return self._unqueued + self._writer.dropped
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Flush every 150 ms on ``loop`` until ``close``."""
+        self.flush()
+        self._timer = loop.call_later(BATCH_INTERVAL_S, self.start, loop)
+
+    def add(self, outcome: Outcome) -> None:
+        """Take one outcome; it is written within 150 ms."""
+        batch = self._batch
+        batch.append(outcome)
+        if len(batch) >= BATCH_LINES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Format what was taken and hand it to the writer."""
+        batch = self._batch
+        if not batch:
+            return
+        self._batch = []
+        try:
+            self._queue.put_nowait((self._formatter.lines(batch), len(batch)))
+        except queue.Full:
+            self._unqueued += len(batch)
+
+    def reopen(self) -> None:
+        """Open the file's path anew before the next line (after a rotation); nothing for a stream."""
+        self._writer.reopen_asked = True
+        try:
+            self._queue.put_nowait((b"", 0))
+        except queue.Full:
+            return  # the writer has lines to write and looks at the wish before each
+
+    def close(self, within_s: float = CLOSE_WITHIN_S) -> bool:
+        """Write what is left, waiting at most ``within_s`` seconds; tell whether all of it was written."""
+        if self._timer is not None:
+            self._timer.cancel()
+        deadline = time.monotonic() + within_s
+        self.flush()
+        try:
+            self._queue.put(None, timeout=within_s)
+        except queue.Full:
+            return False
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        return not self._thread.is_alive()
+
+
+class _Formatter:
+    """Outcomes to lines; the text of a second is made once."""
+
+    def __init__(self) -> None:
+        self._encode = msgspec.json.Encoder().encode
+        self._second = -1
+        self._second_text = ""
+
+    def lines(self, batch: list[Outcome]) -> bytes:
+        return b"\n".join([*map(self._line, batch), b""])
+
+    def _line(self, outcome: Outcome) -> bytes:
+        key = outcome.key
+        upstream_s = outcome.upstream_s
+        return self._encode(
+            _Line(
+                self._time(outcome.at),
+                outcome.request_id.decode("ascii", "backslashreplace"),
+                outcome.route,
+                outcome.method[:_LONGEST_METHOD].decode("ascii", "backslashreplace"),
+                presentable_target(outcome.target),
+                outcome.status,
+                outcome.reason,
+                int(outcome.duration_s * 1e6) / 1e3,
+                None if upstream_s is None else int(upstream_s * 1e6) / 1e3,
+                outcome.bytes_in,
+                outcome.bytes_out,
+                None if key is None else key.key_id,
+                None if key is None else key.tenant_id,
+                outcome.peer,
+            )
+        )
+
+    def _time(self, at: float) -> str:
+        milliseconds = int(at * 1000)
+        second = milliseconds // 1000
+        if second != self._second:
+            self._second = second
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._second_text}.{milliseconds % 1000:03d}Z"
+
+
+class _Writer:
+    """The thread's half: takes batches from the queue and writes them whole."""
+
+    def __init__(self, descriptor: int, path: str | None) -> None:
+        self.dropped = 0
+        self.reopen_asked = False
+        self._descriptor = descriptor
+        self._path = path
+        self._failing = False
+        self._torn = False
+
+    def run(self, batches: queue.Queue[tuple[bytes, int] | None]) -> None:
+        """Write until the queue yields None."""
+        while (item := batches.get()) is not None:
+            if self.reopen_asked:
+                self._reopen()
+            self._write(*item)
+        if self._path is not None:
+            os.close(self._descriptor)
+
+    def _write(self, lines: bytes, count: int) -> None:
+        if not lines:
+            return
+        # A line that a full disk cut short must not swallow the next one.
+        rest = memoryview(b"\n" + lines if self._torn else lines)
+        written = 0
+        try:
+            while written < len(rest):
+                written += self._write_some(rest[written:])
+        except OSError as error:
+            self.dropped += count - bytes(rest[:written]).count(b"\n")
+            self._torn = written > 0 and rest[written - 1] != ord("\n")
+            self._say(f"the access log cannot be written ({error.strerror}): lines are dropped and counted")
+            return
+        self._torn = False
+        self._failing = False
+
+    def _write_some(self, data: memoryview) -> int:
+        try:
+            return os.write(self._descriptor, data)
+        except BlockingIOError:
+            # A stream that came to us non-blocking, as terminals shared with other programs do.
+            select.select([], [self._descriptor], [])
+            return 0
+
+    def _reopen(self) -> None:
+        self.reopen_asked = False
+        if self._path is None:
+            return
+        try:
+            descriptor = _open(self._path)
+        except OSError as error:
+            self._say(
+                f"the access log {self._path} cannot be reopened ({error.strerror}): the old file is kept"
+            )
+            return
+        os.close(self._descriptor)
+        self._descriptor = descriptor
+
+    def _say(self, sentence: str) -> None:
+        if not self._failing:
+            self._failing = True
+            print(f"gateway: {sentence}", file=sys.stderr, flush=True)  # noqa: T201

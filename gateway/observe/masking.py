@@ -1,0 +1,88 @@
+"""Make a request target fit to be kept: no secret in it, no byte that could forge a line.
+
+Pure; imports ``core`` only.
+
+Promise: what leaves is printable ASCII of bounded length. Values of query parameters with the name
+of a secret are masked, and so is anything, wherever it stands, that has the form of a token, under whatever prefix.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from urllib.parse import unquote_to_bytes
+
+from gateway.core.tokens import BODY_DIGITS, CHECK_DIGITS, check_digits
+
+MASK = b"***"
+_SUSPECT = (b"?", b"%", b"gw_", b"eyJ", b"@")
+LONGEST_TARGET = 8192
+
+# As whole words of a parameter's name: api_key, X-Amz-Signature, access.token, clientSecret.
+_SECRET_WORDS = frozenset(
+    b"key apikey token secret password passwd passwort pwd pass passphrase sig signature code auth "
+    b"authorization credential credentials jwt bearer session sessionid sid otp pin assertion ticket".split()
+)
+_SECRET_ENDINGS = (b"key", b"token", b"secret", b"password", b"signature", b"credential")
+_WORDS = re.compile(rb"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+# A key of ours, or three base64url parts of which the first begins like an encoded '{"'.
+_TOKEN = re.compile(rb"gw_[A-Za-z0-9]+_[A-Za-z0-9]+|eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+# As long as an opaque key at least; its check digits then tell it from a hash or an id.
+_LONG_WORD = re.compile(rb"[A-Za-z0-9_-]{%d,}" % BODY_DIGITS)
+_USERINFO = re.compile(rb"(?<=//)[^/?#@]*@")
+
+
+def presentable_target(target: bytes) -> str:
+    """Return ``target`` with its secrets masked, as printable ASCII (other bytes as ``\\xNN``)."""
+    if len(target) > LONGEST_TARGET:
+        target = target[:LONGEST_TARGET]
+    if len(target) >= BODY_DIGITS or any(map(target.__contains__, _SUSPECT)):
+        target = _mask(target)
+    return target.decode("ascii", "backslashreplace")
+
+
+def _mask(target: bytes) -> bytes:
+    path, mark, query = target.partition(b"?")
+    path = _mask_tokens(_USERINFO.sub(MASK + b"@", path))
+    if not mark:
+        return path
+    return path + mark + b"&".join(map(_mask_parameter, query.split(b"&")))
+
+
+def _mask_parameter(parameter: bytes) -> bytes:
+    name, equals, value = parameter.partition(b"=")
+    if not equals:
+        return _mask_tokens(parameter)
+    # A semicolon separated parameters once, and some backends still read it so.
+    if b";" in value:
+        first, *rest = value.split(b";")
+        parts = [name + b"=" + first, *rest]
+        return b";".join(map(_mask_parameter, parts))
+    if value and _is_secret_name(name):
+        return name + b"=" + MASK
+    return _mask_tokens(name) + b"=" + _mask_tokens(value)
+
+
+def _mask_tokens(text: bytes) -> bytes:
+    if b"%" in text:
+        plain = unquote_to_bytes(text)
+        if _mask_plain(plain) != plain:
+            return MASK
+    return _mask_plain(text)
+
+
+def _mask_plain(text: bytes) -> bytes:
+    return _LONG_WORD.sub(_mask_opaque, _TOKEN.sub(MASK, text))
+
+
+def _mask_opaque(match: re.Match[bytes]) -> bytes:
+    word = match[0]
+    is_key = check_digits(word[:-CHECK_DIGITS]).encode("ascii") == word[-CHECK_DIGITS:]
+    return MASK if is_key else word
+
+
+@lru_cache(maxsize=1024)
+def _is_secret_name(name: bytes) -> bool:
+    name = unquote_to_bytes(name)
+    words = {word.lower() for word in _WORDS.findall(name)}
+    return not words.isdisjoint(_SECRET_WORDS) or name.lower().endswith(_SECRET_ENDINGS)

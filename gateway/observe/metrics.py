@@ -1,0 +1,170 @@
+"""Show the counters to Prometheus: read at a scrape, never on the hot path.
+
+Imports ``core``, the observer's counters and prometheus_client. What belongs to other rooms (how
+many connections, how old the table is) arrives as callables, read at the moment of the scrape.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
+
+import msgspec
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from gateway.observe.observer import Histogram, Observer
+
+
+class Gauges(msgspec.Struct, frozen=True):
+    """Where the values of the moment are read.
+
+    Attributes:
+        downstream_connections: connections of callers that are open now.
+        upstream_connections: ``(upstream, state, count)``; state is ``active`` or ``idle``.
+        key_table_keys: keys in the table.
+        key_table_age_s: seconds since the start of the last successful read; None before any.
+        store_up: whether the last read of the store succeeded.
+    """
+
+    downstream_connections: Callable[[], int]
+    upstream_connections: Callable[[], Iterable[tuple[str, str, int]]]
+    key_table_keys: Callable[[], int]
+    key_table_age_s: Callable[[], float | None]
+    store_up: Callable[[], bool]
+
+
+def make_registry(observer: Observer, gauges: Gauges, version: str) -> CollectorRegistry:
+    """Return a registry of its own (nothing global): the gateway's metrics, the process's and Python's."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_GatewayCollector(observer, gauges, version))
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
+
+
+class _GatewayCollector(Collector):
+    def __init__(self, observer: Observer, gauges: Gauges, version: str) -> None:
+        self._observer = observer
+        self._gauges = gauges
+        self._version = version
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family of the gateway, in the order an operator reads them."""
+        yield from self._request_families()
+        yield from self._upstream_families()
+        yield from self._connection_gauges()
+        yield from self._key_families()
+        yield from self._program_families()
+
+    def _request_families(self) -> Iterator[Metric]:
+        observer = self._observer
+        requests = CounterMetricFamily(
+            "gateway_requests", "Requests answered.", labels=("route", "method", "code")
+        )
+        for (route, method, status), count in observer.requests.items():
+            requests.add_metric((route, method.decode("ascii"), str(status)), count)
+        yield requests
+        yield _histograms(
+            "gateway_request_duration_seconds",
+            "From a request's first byte to its response's last.",
+            "route",
+            observer.durations,
+        )
+        rejections = CounterMetricFamily(
+            "gateway_rejections", "Requests the gateway refused, by reason.", labels=("reason",)
+        )
+        for reason, count in observer.rejections.items():
+            rejections.add_metric((reason,), count)
+        yield rejections
+
+    def _upstream_families(self) -> Iterator[Metric]:
+        observer = self._observer
+        yield _histograms(
+            "gateway_upstream_request_duration_seconds",
+            "From the first byte sent upstream to the last received.",
+            "upstream",
+            observer.upstream_durations,
+        )
+        errors = CounterMetricFamily(
+            "gateway_upstream_errors", "Failures of an upstream, by kind.", labels=("upstream", "kind")
+        )
+        for labels, count in observer.upstream_errors.items():
+            errors.add_metric(labels, count)
+        yield errors
+
+    def _connection_gauges(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "gateway_downstream_connections",
+            "Connections of callers open now.",
+            value=self._gauges.downstream_connections(),
+        )
+        upstream = GaugeMetricFamily(
+            "gateway_upstream_connections",
+            "Connections to upstreams open now, by state.",
+            labels=("upstream", "state"),
+        )
+        for name, state, count in self._gauges.upstream_connections():
+            upstream.add_metric((name, state), count)
+        yield upstream
+
+    def _key_families(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "gateway_key_table_keys", "Keys in the table.", value=self._gauges.key_table_keys()
+        )
+        age_s = self._gauges.key_table_age_s()
+        yield GaugeMetricFamily(
+            "gateway_key_table_age_seconds",
+            "Since the start of the last successful read of the store; +Inf before any.",
+            value=math.inf if age_s is None else age_s,
+        )
+        yield GaugeMetricFamily(
+            "gateway_store_up", "1 when the last read of the store succeeded.", value=self._gauges.store_up()
+        )
+        propagation = HistogramMetricFamily(
+            "gateway_key_propagation_seconds", "From the commit of a change to its being visible here."
+        )
+        histogram = self._observer.propagation
+        propagation.add_metric((), _buckets(histogram), histogram.total)
+        yield propagation
+
+    def _program_families(self) -> Iterator[Metric]:
+        log = self._observer.access_log
+        yield CounterMetricFamily(
+            "gateway_access_log_dropped",
+            "Access log lines given up because the log could not take them.",
+            value=0 if log is None else log.dropped,
+        )
+        yield GaugeMetricFamily(
+            "gateway_config_reload_success_timestamp_seconds",
+            "When the configuration in force was loaded.",
+            value=self._observer.config_loaded_at,
+        )
+        build = GaugeMetricFamily(
+            "gateway_build_info", "1, with the versions as labels.", labels=("version", "python")
+        )
+        build.add_metric((self._version, platform.python_version()), 1)
+        yield build
+
+
+def _histograms(
+    name: str, documentation: str, label: str, family: dict[str, Histogram]
+) -> HistogramMetricFamily:
+    metric = HistogramMetricFamily(name, documentation, labels=(label,))
+    for value, histogram in family.items():
+        metric.add_metric((value,), _buckets(histogram), histogram.total)
+    return metric
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    bounds = [*map(str, histogram.bounds), "+Inf"]
+    return list(zip(bounds, accumulate(histogram.counts), strict=True))
