@@ -79,7 +79,7 @@ class Observer:
         self.config_loaded_at = 0.0
 
     def configured(self, routes: Iterable[str], upstreams: Iterable[str], at: float) -> None:
-        """Say which routes and upstreams there are since ``at`` (epoch seconds): their series exist at zero."""
+        """Say what is configured since ``at`` (epoch seconds), so that its series exist at zero."""
         for route in routes:
             self.durations.setdefault(route, Histogram(DURATION_BOUNDS))
         for upstream in upstreams:
