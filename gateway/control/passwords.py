@@ -1,0 +1,57 @@
+"""argon2id in a bounded pool of threads: slow by design, so never on an event loop and never unbounded.
+
+argon2-cffi lets go of the interpreter's lock while it hashes, so a pool of threads is enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import argon2
+
+# OWASP Password Storage Cheat Sheet, argon2id: m = 19 MiB, t = 2, p = 1.
+MEMORY_KIB = 19456
+PASSES = 2
+LANES = 1
+LONGEST_BYTES = 1024
+WAITING_PER_THREAD = 64
+"""At some 50 hashes a second and thread, the last in the queue waits little more than a second."""
+
+
+class HasherBusyError(Exception):
+    """More hashes are waiting than will be done soon: try again later."""
+
+
+class Argon2Pool:
+    """Hashes secrets with argon2id, at most ``threads`` at once."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._threads = threads or min(2, os.cpu_count() or 1)
+        self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="argon2")
+        self._hasher = argon2.PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=LANES)
+        self._pending = 0
+
+    async def hash(self, secret: str) -> str:
+        """Return the argon2id string of ``secret`` with a salt of its own.
+
+        Raises HasherBusyError when too many wait, ValueError when the secret is over 1 KiB. A
+        cancelled caller leaves its hash to end; its place in the queue is held until then.
+        """
+        if len(secret.encode()) > LONGEST_BYTES:
+            raise ValueError(f"a secret has at most {LONGEST_BYTES} bytes")
+        if self._pending >= self._threads * (1 + WAITING_PER_THREAD):
+            raise HasherBusyError("too many keys are being made at once: try again soon")
+        loop = asyncio.get_running_loop()
+        self._pending += 1
+        future = loop.run_in_executor(self._executor, self._hasher.hash, secret)
+        future.add_done_callback(self._done)
+        return await asyncio.shield(future)
+
+    def _done(self, _: object) -> None:
+        self._pending -= 1
+
+    def close(self) -> None:
+        """Let the threads go once what they hash is done."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
