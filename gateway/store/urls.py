@@ -53,7 +53,5 @@ def sqlite_path(url: str) -> Path:
     if not rest or rest.endswith("/"):
         raise StoreUrlError(f"the store URL names no file: {_FORMS}")
     if re.search(r"[\x00-\x1f\x7f?#]", rest):
-        raise StoreUrlError(
-            f"the path of the store URL may hold no control character, '?' or '#': {_FORMS}"
-        )
+        raise StoreUrlError(f"the path of the store URL may hold no control character, '?' or '#': {_FORMS}")
     return Path(rest).absolute()

@@ -1,0 +1,80 @@
+"""How long a key lives: what was asked for, within the tenant's maximum and one calendar year.
+
+Pure: the time of creation is an argument. Instants are epoch milliseconds.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+
+from gateway.control.errors import Invalid
+from gateway.core.durations import DurationError, parse_calendar_duration
+
+CEILING = "P1Y"
+"""No key outlives a calendar year from its creation, whatever a tenant's setting says."""
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+def expiry(created_at: int, *, ttl: str | None, expires_at: str | None, maximum: str | None) -> int:
+    """Return when a key made at ``created_at`` ends; without a wish, as late as it may.
+
+    ``maximum`` is the tenant's own setting. A wish beyond it is refused, never shortened.
+    Raises Invalid naming ``ttl`` or ``expiresAt``.
+    """
+    latest = min(_after(created_at, CEILING, "maximum"), _after(created_at, maximum or CEILING, "maximum"))
+    if ttl is not None and expires_at is not None:
+        raise Invalid("ttl", "and expiresAt exclude one another: give one of them")
+    if ttl is not None:
+        member, ends = "ttl", _after(created_at, ttl, "ttl")
+    elif expires_at is not None:
+        member, ends = "expiresAt", instant(expires_at, member="expiresAt")
+    else:
+        return latest
+    if ends <= created_at:
+        raise Invalid(member, "must lie in the future")
+    if ends > latest:
+        raise Invalid(
+            member, f"must be no later than {rfc3339(latest)}, the longest that this tenant's keys live"
+        )
+    return ends
+
+
+def rfc3339(at_ms: int) -> str:
+    """Return an instant in RFC 3339, UTC, with milliseconds."""
+    return (_EPOCH + datetime.timedelta(milliseconds=at_ms)).strftime(
+        "%Y-%m-%dT%H:%M:%S."
+    ) + f"{at_ms % 1000:03d}Z"
+
+
+def instant(text: str, *, member: str) -> int:
+    """Return the instant that an RFC 3339 date and time names. Raises Invalid."""
+    try:
+        if not _RFC3339.fullmatch(text):
+            raise ValueError
+        parsed = datetime.datetime.fromisoformat(text.upper())
+        return (parsed - _EPOCH) // datetime.timedelta(milliseconds=1)
+    except (ValueError, OverflowError):
+        raise Invalid(member, "must be a date and time such as 2027-01-31T12:00:00Z") from None
+
+
+def checked_maximum(text: str, *, member: str) -> str:
+    """Return a tenant's maximum lifetime if it is a duration that is not zero. Raises Invalid."""
+    try:
+        if parse_calendar_duration(text).is_zero:
+            raise DurationError("must be more than no time at all")
+    except DurationError as error:
+        raise Invalid(member, str(error)) from None
+    return text
+
+
+def _after(start_ms: int, text: str, member: str) -> int:
+    try:
+        start = _EPOCH + datetime.timedelta(milliseconds=start_ms)
+        return (parse_calendar_duration(text).add_to(start) - _EPOCH) // datetime.timedelta(milliseconds=1)
+    except DurationError as error:
+        raise Invalid(member, str(error)) from None
