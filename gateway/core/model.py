@@ -6,6 +6,7 @@ Pure data. Imports nothing of the project but the reasons for a refusal.
 from __future__ import annotations
 
 import enum
+
 import msgspec
 
 from gateway.core.refusals import Reason

@@ -143,7 +143,9 @@ REFUSALS: dict[Reason, Refusal] = {
     Reason.BODY_TOO_LARGE: Refusal(
         413, "Body too large", "The body is larger than this server passes on.", closes=True
     ),
-    Reason.REQUEST_TIMEOUT: Refusal(408, "Request timeout", "The request did not arrive in time.", closes=True),
+    Reason.REQUEST_TIMEOUT: Refusal(
+        408, "Request timeout", "The request did not arrive in time.", closes=True
+    ),
     Reason.METHOD_NOT_ALLOWED: Refusal(
         405, "Method not allowed", "CONNECT and TRACE are not served.", closes=True
     ),
