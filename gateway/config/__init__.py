@@ -5,6 +5,7 @@ YAML strictly, ``sources`` the environment and flags, ``routing`` upstreams, rou
 ``load`` puts them together, ``show`` writes them out again.
 """
 
+from gateway.config.load import check_servable, load_settings
 from gateway.config.settings import (
     Address,
     ConfigError,
@@ -25,4 +26,6 @@ __all__ = [
     "Settings",
     "Target",
     "Upstream",
+    "check_servable",
+    "load_settings",
 ]

@@ -1,0 +1,174 @@
+"""Every name that a configuration may use: the one list behind file, environment, flags, show and schema.
+
+Names whose subject does not exist in this version are listed too, so that they are refused for what
+they are and not as misspellings. Imports ``core`` and this package's lower modules.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from gateway.config.document import Node
+from gateway.config.kinds import ADDRESS, ADDRESSES, STORE_URL, Kind, duration, one_text, unsupported, whole
+from gateway.config.settings import Settings
+from gateway.core.limits import Limits, Timeouts
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+
+class Setting(NamedTuple):
+    """One setting outside upstreams, routes and roles.
+
+    ``name`` is its dotted path, ``doc`` one line for people. Where ``default`` is None, null may be
+    said for it. ``flag`` is the command-line flag that
+    says the same, ``variables`` further environment variables. A ``secret`` may also be said as
+    ``…_FILE`` and is masked; ``in_file`` is false for what does not belong in a file.
+    """
+
+    name: str
+    kind: Kind
+    default: Any
+    doc: str
+    flag: str = ""
+    variables: tuple[str, ...] = ()
+    secret: bool = False
+    in_file: bool = True
+
+    @property
+    def names_in_environment(self) -> tuple[str, ...]:
+        """Return every environment variable that says this setting."""
+        spelled = (variable_of(self.name),) if self.in_file else ()
+        return (*spelled, *((flag_variable(self.flag),) if self.flag else ()), *self.variables)
+
+
+def variable_of(name: str) -> str:
+    """Return the environment variable of a dotted name: ``timeouts.head`` is GATEWAY_TIMEOUTS__HEAD."""
+    return "GATEWAY_" + name.replace(".", "__").upper()
+
+
+def flag_variable(flag: str) -> str:
+    """Return the environment variable of a flag: ``--ops-listen`` is GATEWAY_OPS_LISTEN."""
+    return "GATEWAY_" + flag.removeprefix("--").replace("-", "_").upper()
+
+
+_DEFAULT = Settings()
+
+
+def _limit(name: str, kind: Kind, doc: str) -> Setting:
+    return Setting(f"limits.{name}", kind, getattr(Limits(), name), doc)
+
+
+def _timeout(name: str, doc: str, *, least: float = 0.01, most: float = DAY) -> Setting:
+    return Setting(f"timeouts.{name}", duration(least, most), getattr(Timeouts(), name), doc)
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "listen",
+        ADDRESSES,
+        _DEFAULT.listen,
+        "where callers connect: host:port, [v6]:port, :port, unix:/path, or a list",
+        flag="--listen",
+    ),
+    Setting(
+        "ops.listen", ADDRESS, _DEFAULT.ops_listen, "metrics and health, for you alone", flag="--ops-listen"
+    ),
+    Setting(
+        "store.url",
+        STORE_URL,
+        None,
+        "where keys are kept; null: gateway.db in the state directory",
+        flag="--store",
+        secret=True,
+    ),
+    Setting(
+        "secrets.pepper_file",
+        one_text("a file's path"),
+        None,
+        "the file that holds the pepper; unset: made beside the SQLite file",
+        variables=("GATEWAY_PEPPER_FILE",),
+    ),
+    Setting(
+        "secrets.pepper",
+        one_text("a pepper"),
+        None,
+        "the pepper itself, by environment alone",
+        variables=("GATEWAY_PEPPER",),
+        in_file=False,
+    ),
+    Setting(
+        "propagation.bound",
+        duration(1, 300),
+        300.0,
+        "how old the key table may be before known keys are refused",
+    ),
+    Setting("propagation.poll", duration(0.1, 60), 2.0, "how often a silent store is asked for changes"),
+    Setting(
+        "propagation.fresh",
+        duration(0.5, 300),
+        None,
+        "how old it may be to call a key unknown; null: 2 x poll + 1 s",
+    ),
+    _limit("head_bytes", whole(1024, 1 << 20), "bytes from the request line to the blank line"),
+    _limit("header_lines", whole(1, 10000), "field lines of a request"),
+    _limit("target_bytes", whole(16, 1 << 20), "bytes of a request target"),
+    _limit("body_bytes", whole(0, 10**18), "bytes of a request body; null: no limit"),
+    _limit("connections", whole(1, 10**6), "callers' connections at once"),
+    _timeout("head", "a request head must be whole"),
+    _timeout("keep_alive", "an idle connection of a caller is closed"),
+    _timeout("body_stall", "a caller that owes body bytes, or does not read, is let go"),
+    _timeout("response_head", "a backend must begin its response, from the last request byte"),
+    _timeout("response_stall", "a backend may be silent in mid-response"),
+    _timeout("connect", "a backend must accept a connection"),
+    _timeout("upstream_idle", "an idle connection to a backend is closed; keep it below the backend's own"),
+    _timeout("drain_delay", "after SIGTERM, connections are still accepted", least=0, most=HOUR),
+    _timeout("drain", "then, requests in progress may finish", least=0),
+    Setting(
+        "access_log.path",
+        one_text("stdout, stderr, none or a file's path"),
+        _DEFAULT.access_log,
+        "stdout, stderr, none or a file",
+    ),
+)
+
+# Known, and nothing acts on them yet. A value that leaves the subject off is let through.
+UNSUPPORTED: dict[str, frozenset[str]] = {
+    "workers": frozenset({"1"}),
+    "propagation.outage_grace": frozenset({"0", "0s", "PT0S"}),
+    "propagation.kept_table": frozenset(),
+    "timeouts.tunnel_idle": frozenset(),
+    "control.listen": frozenset(),
+    "control.public_url": frozenset(),
+    "control.allow_plaintext": frozenset({"false"}),
+    "control.tls": frozenset(),
+    "authz.listen": frozenset(),
+    "key_policy.api_keys_enabled": frozenset(),
+    "key_policy.max_keys_per_user": frozenset(),
+    "key_policy.max_api_key_expiry": frozenset(),
+    "login.token_ttl": frozenset(),
+    "login.cookie": frozenset(),
+    "login.cookie_domain": frozenset(),
+    "login.cookie_max_age": frozenset(),
+    "issuers": frozenset(),
+    "trusted_proxies": frozenset(),
+    "tls": frozenset(),
+}
+UNSUPPORTED_FLAGS = {"--workers": "workers", "--control-listen": "control.listen"}
+
+BY_NAME = {setting.name: setting for setting in SETTINGS}
+GROUPS = ("upstreams", "routes", "roles")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the known name most like ``name``."""
+    return difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)[0]
+
+
+def refuse_unsupported(name: str, node: Node) -> None:
+    """Raise ConfigError unless ``node`` leaves the subject of the unbuilt setting ``name`` off."""
+    off = node.value is None or node.value == [] or node.value == {}
+    if not off and not (isinstance(node.value, str) and node.value in UNSUPPORTED[name]):
+        unsupported(name, node)
