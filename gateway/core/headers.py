@@ -84,7 +84,7 @@ def _own_credential_lines(head: RequestHead) -> list[bytes]:
     return lines
 
 
-# RFC 9110 §8.6: none on 204; of a 205 only that it is empty. On HEAD and 304 it is that of the content not sent.
+# RFC 9110 §8.6: none on 204; a 205 is told to be empty.
 _LENGTHLESS = frozenset((204, 205))
 
 

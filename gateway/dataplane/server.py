@@ -1,0 +1,196 @@
+"""The data port: what all connections of callers share, their deadlines, and how it all ends.
+
+Imports ``core``, ``observe`` and its neighbours. One coarse timer sweeps every deadline; there is
+no timer a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+import time
+from collections.abc import Callable, Mapping
+from email.utils import formatdate
+
+from gateway.core.decision import Snapshot
+from gateway.core.http1 import RequestHead
+from gateway.core.limits import Limits, Timeouts
+from gateway.core.model import LiveKey
+from gateway.dataplane.downstream import Downstream
+from gateway.dataplane.upstream import Pool
+from gateway.observe import Observer, Outcome
+
+TICK_S = 0.1
+BACKLOG = 4096
+
+
+class Server:
+    """The data plane of one process.
+
+    Attributes:
+        snapshot: what decisions read; assign a whole successor to change it.
+        pools: upstream name → the connections to its target.
+        draining: every answer says ``Connection: close``.
+        date: the time now as IMF-fixdate, renewed by the timer.
+        pseudonym: this instance's name in ``Via``.
+    """
+
+    def __init__(
+        self,
+        *,
+        snapshot: Snapshot,
+        limits: Limits,
+        timeouts: Timeouts,
+        targets: Mapping[str, tuple[str, int]],
+        observer: Observer,
+        clock: Callable[[], float],
+    ) -> None:
+        """Take what the connections share; ``targets`` are host and port by upstream name."""
+        self.snapshot = snapshot
+        self.limits = limits
+        self.timeouts = timeouts
+        self.observer = observer
+        self.clock = clock
+        self.pools = {
+            name: Pool(
+                name, host, port, idle_s=timeouts.upstream_idle, connect_s=timeouts.connect, clock=clock
+            )
+            for name, (host, port) in targets.items()
+        }
+        self.draining = False
+        self.date = b""
+        self.pseudonym = b"gw-" + secrets.token_hex(6).encode()
+        self.connections: set[Downstream] = set()
+        self._request_prefix = secrets.token_hex(8).encode() + b"-"
+        self._requests = 0
+        self._epoch_offset_s = 0.0
+        self._servers: list[tuple[asyncio.Server, socket.socket]] = []
+        self._empty = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+
+    # -- What every request asks.
+
+    def next_request_id(self) -> bytes:
+        """Return an id that no other request of any instance has: a random prefix and a counter."""
+        self._requests += 1
+        return b"%b%x" % (self._request_prefix, self._requests)
+
+    def record(
+        self,
+        *,
+        request_id: bytes,
+        route: str,
+        head: RequestHead | None,
+        status: int,
+        reason: str | None,
+        started_at: float,
+        now: float,
+        upstream: str,
+        upstream_s: float | None,
+        bytes_in: int,
+        bytes_out: int,
+        key: LiveKey | None,
+        peer: str,
+    ) -> None:
+        """Hand what became of a request to the observer; instants are on the boot clock, in seconds."""
+        self.observer.record(
+            Outcome(
+                self._epoch_offset_s + started_at,
+                request_id,
+                route,
+                head.method if head is not None else b"",
+                head.target if head is not None else b"",
+                status,
+                reason,
+                now - started_at,
+                upstream,
+                upstream_s,
+                bytes_in,
+                bytes_out,
+                key,
+                peer,
+            )
+        )
+
+    # -- Connections.
+
+    def admit(self, connection: Downstream) -> bool:
+        """Take a connection into the books; False where there are too many."""
+        if len(self.connections) >= self.limits.connections:
+            return False
+        self.connections.add(connection)
+        return True
+
+    def forget(self, connection: Downstream) -> None:
+        """Take a closed connection out of the books."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self._empty.set()
+
+    # -- Life.
+
+    async def start(self, listeners: list[socket.socket]) -> None:
+        """Serve on bound sockets, which stay the caller's until `stop_accepting`."""
+        loop = asyncio.get_running_loop()
+        self._tick()
+        for listener in listeners:
+            # A twin of the socket keeps its queue when the loop's own is closed.
+            served = await loop.create_server(lambda: Downstream(self), sock=listener.dup(), backlog=BACKLOG)
+            self._servers.append((served, listener))
+
+    def _tick(self) -> None:
+        """Renew the date and act on every deadline that has passed."""
+        now = self.clock()
+        epoch = time.time()
+        self._epoch_offset_s = epoch - now
+        self.date = formatdate(epoch, usegmt=True).encode("ascii")
+        for connection in list(self.connections):
+            if connection.deadline <= now:
+                connection.on_deadline(now)
+        for pool in self.pools.values():
+            pool.sweep(now)
+        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+    async def stop_accepting(self) -> None:
+        """Take in what has queued at the listeners, then close them."""
+        loop = asyncio.get_running_loop()
+        for served, listener in self._servers:
+            served.close()
+            listener.setblocking(False)
+            while True:
+                try:
+                    sock, _ = listener.accept()
+                except (BlockingIOError, OSError):
+                    break
+                await loop.connect_accepted_socket(lambda: Downstream(self), sock)
+            listener.close()
+        self._servers.clear()
+
+    async def finish(self, patience_s: float) -> bool:
+        """End idle connections, let the others finish; True if all did within ``patience_s`` seconds."""
+        self.draining = True
+        now = self.clock()
+        for connection in list(self.connections):
+            if connection.is_idle:
+                connection.close_gently(now)
+        if self.connections:
+            self._empty.clear()
+            try:
+                async with asyncio.timeout(patience_s):
+                    await self._empty.wait()
+            except TimeoutError:
+                return False
+        return True
+
+    def close(self) -> None:
+        """End whatever is left at once."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for served, listener in self._servers:
+            served.close()
+            listener.close()
+        for connection in list(self.connections):
+            connection.transport.abort()
+        for pool in self.pools.values():
+            pool.close()
