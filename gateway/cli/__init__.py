@@ -1,0 +1,65 @@
+"""The command line: thin commands, each of which calls what the other front doors call.
+
+May import every plane, but only inside a command's body: ``gateway --version`` and the CLI's own
+errors must not wait for an event loop or an HTTP library. Errors are one sentence on stderr.
+Exit codes: 0 done; 1 refused, or something could not be had; 2 wrong usage or configuration.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from gateway import __version__
+from gateway.cli.common import CliError, LazyGroup, usage_sentence
+from gateway.config.settings import ConfigError
+
+_COMMANDS = {
+    "quickstart": "gateway.cli.quickstart:quickstart",
+    "run": "gateway.cli.run:run",
+    "keys": "gateway.cli.keys:keys",
+    "tenants": "gateway.cli.tenants:tenants",
+    "environments": "gateway.cli.tenants:environments",
+    "config": "gateway.cli.config:config",
+    "explain": "gateway.cli.explain:explain",
+    "healthcheck": "gateway.cli.healthcheck:healthcheck",
+    "migrate": "gateway.cli.run:migrate",
+}
+_INTERRUPTED = 130  # what a shell reports after SIGINT
+
+
+@click.group(cls=LazyGroup, commands_at=_COMMANDS, no_args_is_help=False)
+@click.version_option(__version__, prog_name="gateway", message="%(prog)s %(version)s")
+def root() -> None:
+    """An authenticating reverse proxy, and the keys it asks for."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and leave with its exit code; errors become one sentence."""
+    try:
+        code = root.main(args=arguments, prog_name="gateway", standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as error:
+        code = _fail(usage_sentence(error), 2)
+    except ConfigError as error:
+        code = _fail(str(error), 2)
+    except CliError as error:
+        code = _fail(str(error), error.exit_code)
+    except click.ClickException as error:
+        code = _fail(error.format_message(), 1)
+    except (click.Abort, KeyboardInterrupt):
+        code = _INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone; a second write at interpreter exit would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(sentence: str, code: int) -> int:
+    click.echo(f"gateway: {sentence}", err=True)
+    return code

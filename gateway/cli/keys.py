@@ -1,0 +1,144 @@
+"""``gateway keys``: make, list, show and revoke keys, on the store directly."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gateway.cli.common import CliError, StrictGroup, option, print_rows, setting_flags, settings_of
+
+if TYPE_CHECKING:
+    from gateway.store.base import KeyRecord, KeyStatus
+
+
+@click.group(cls=StrictGroup, no_args_is_help=False)
+def keys() -> None:
+    """Make, list, show and revoke keys."""
+
+
+@keys.command()
+@setting_flags()
+@option("--tenant", metavar="T", required=True, help="The tenant; every store has `default`.")
+@option("--name", metavar="N", required=True, help="What people call the key.")
+@option("--permission", metavar="P", required=True, help="viewer, editor or a configured role.")
+@option("--ttl", metavar="D", help="How long it lives, such as 30d or P1Y; a calendar year at most.")
+@option("--environment", metavar="E", help="The tenant's environment that it is for.")
+@option("--description", metavar="D", default="", help="What it is for.")
+@option("--format", "form", default="opaque", type=click.Choice(["opaque", "jwt"]), help="The token's form.")
+@option("--json", "as_json", is_flag=True, help="Print one JSON object, the token in `secretKey`.")
+def create(
+    tenant: str,
+    name: str,
+    permission: str,
+    ttl: str | None,
+    environment: str | None,
+    description: str,
+    form: str,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Make a key: its token goes to stdout, this once; the facts about it to stderr."""
+    from gateway.cli.service import operator, with_service
+    from gateway.control.views import key_view
+
+    if form == "jwt":
+        raise CliError("--format jwt is not supported by this version", 2)
+    settings = settings_of(flags)
+    created = with_service(
+        settings,
+        lambda service: service.create_key(
+            operator(),
+            tenant=tenant,
+            name=name,
+            permission=permission,
+            ttl=ttl,
+            environment=environment,
+            description=description,
+        ),
+    )
+    view = key_view(created.record, created.record.created_at, token=created.token)
+    if as_json:
+        click.echo(json.dumps(view, ensure_ascii=False))
+        return
+    click.echo(created.token)
+    click.echo(
+        f"{view['id']}: {view['permission']} key {name!r} of {tenant}, until {view['expiresAt']}; "
+        "the token above is not shown again",
+        err=True,
+    )
+
+
+@keys.command(name="list")
+@setting_flags()
+@option("--tenant", metavar="T", help="Only this tenant's.")
+@option("--status", metavar="S", type=click.Choice(["active", "expired", "revoked"]), help="Only these.")
+@option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+def list_keys(tenant: str | None, status: KeyStatus | None, as_json: bool, **flags: Any) -> None:
+    """List keys, never their tokens."""
+    from gateway.cli.service import with_service
+
+    async def work(service: Any) -> list[dict[str, Any]]:
+        records = await service.list_keys(tenant=tenant, status=status)
+        return _views(records, service.now_ms())
+
+    views = with_service(settings_of(flags), work)
+    if as_json:
+        click.echo(json.dumps(views, ensure_ascii=False))
+        return
+    heads = ("ID", "TENANT", "NAME", "PERMISSION", "STATUS", "EXPIRES", "PREFIX", "LAST FOUR")
+    members = ("id", "tenantId", "name", "permission", "status", "expiresAt", "prefix", "lastFour")
+    print_rows(heads, [tuple(view[member] for member in members) for view in views])
+
+
+@keys.command()
+@setting_flags()
+@option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.argument("key_id", metavar="ID")
+def show(key_id: str, as_json: bool, **flags: Any) -> None:
+    """Show one key, never its token."""
+    from gateway.cli.service import with_service
+
+    async def work(service: Any) -> dict[str, Any]:
+        return _views([await service.show_key(key_id)], service.now_ms())[0]
+
+    view = with_service(settings_of(flags), work)
+    if as_json:
+        click.echo(json.dumps(view, ensure_ascii=False))
+        return
+    for member, value in view.items():
+        click.echo(f"{member + ':':<20} {'-' if value in (None, '') else value}")
+
+
+@keys.command()
+@setting_flags()
+@option("--yes", is_flag=True, help="Do not ask.")
+@option("--descendants", is_flag=True, help="Also the keys it made; not supported by this version.")
+@click.argument("key_id", metavar="ID")
+def revoke(key_id: str, yes: bool, descendants: bool, **flags: Any) -> None:
+    """Revoke a key for good; running gateways refuse it within a second."""
+    from gateway.cli.service import operator, with_service
+
+    if descendants:
+        raise CliError("--descendants is not supported by this version", 2)
+    settings = settings_of(flags)
+    if not yes:
+        _ask(key_id)
+    revoked = with_service(settings, lambda service: service.revoke_key(operator(), key_id))
+    click.echo(f"{key_id} was revoked before" if revoked.already else f"{key_id} is revoked")
+
+
+def _ask(key_id: str) -> None:
+    """Ask whether to go on; where there is nobody to ask, `--yes` must have said so."""
+    if not sys.stdin.isatty():
+        raise CliError("revoking cannot be undone, and there is no terminal to ask at: add --yes", 2)
+    if not click.confirm(f"Revoke {key_id} for good?", err=True):
+        raise CliError(f"{key_id} was not revoked")
+
+
+def _views(records: list[KeyRecord], now_ms: int) -> list[dict[str, Any]]:
+    from gateway.control.views import key_view
+
+    return [key_view(record, now_ms) for record in records]
