@@ -8,7 +8,7 @@ the change log are durable together; when it raises, none of them is.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Generic, Literal, Protocol, TypeVar
 
@@ -227,11 +227,11 @@ class Follower(Protocol):
         """Return what follows ``position``; ``build`` runs on each key, off the event loop."""
         ...
 
-    async def begin_load(self, *, ended_after: int) -> LoadStart:
-        """Open a snapshot for a full load of the keys that live or ended after ``ended_after`` (ms)."""
+    async def begin_load(self) -> LoadStart:
+        """Open a snapshot for a full load: of the keys that live or ended less than 30 days ago."""
         ...
 
-    def batches(self, build: Callable[[LiveRow], T]) -> AsyncIterator[list[T]]:
+    def batches(self, build: Callable[[LiveRow], T]) -> AsyncGenerator[list[T], None]:
         """Stream the keys of the snapshot that ``begin_load`` opened, and close it at the end."""
         ...
 

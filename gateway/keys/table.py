@@ -1,0 +1,120 @@
+"""The writer's side of the key table: rows become live keys, live keys replace one another in place.
+
+Readers on the event loop look up ``KeyTable.by_digest`` directly; only the feed writes, through
+``TableWriter``, and every change is a plain assignment. Imports ``core`` and ``store`` only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from urllib.parse import quote
+
+from gateway.core.model import KeyTable, LiveKey, Permission, TenantState
+from gateway.core.tokens import DEFAULT_PREFIX
+from gateway.store.base import LiveRow, Scopes
+
+SLICE = 4000
+"""Entries looked at before other work gets its turn: about a millisecond."""
+
+_SAFE = re.compile(r"[A-Za-z0-9._-]+").fullmatch
+
+Entry = tuple[bytes, LiveKey]
+
+
+class EntryBuilder:
+    """Makes table entries of rows, on the reading thread; what many keys share is made once.
+
+    ``load`` is the number that marks the entries of the present full load.
+    """
+
+    def __init__(self) -> None:
+        self.load = 0
+        self._words: dict[str, str] = {}
+        self._scopes: dict[tuple[str, str | None, str], bytes] = {}
+        self._permissions = {permission.word: permission for permission in Permission}
+
+    def __call__(self, row: LiveRow) -> Entry:
+        """Return the digest and the live key of a row."""
+        word = self._words.setdefault
+        tenant = word(row.tenant_id, row.tenant_id)
+        environment = None if row.environment_id is None else word(row.environment_id, row.environment_id)
+        role = word(row.role, row.role)
+        return row.digest, LiveKey(
+            f"X-Gateway-Key-Id: {_field(row.id)}\r\nX-Gateway-Subject: {_field(row.subject_id)}\r\n".encode(
+                "ascii"
+            ),
+            self._scopes.get((tenant, environment, role)) or self._scope(tenant, environment, role),
+            tenant,
+            environment,
+            role,
+            # A word this version does not know grants the least.
+            self._permissions.get(row.permission, Permission.VIEWER),
+            row.expires_at,
+            row.revoked_at,
+            self.load,
+        )
+
+    def _scope(self, tenant: str, environment: str | None, role: str) -> bytes:
+        lines = f"X-Gateway-Tenant: {_field(tenant)}\r\n"
+        if environment is not None:
+            lines += f"X-Gateway-Environment: {_field(environment)}\r\n"
+        lines += f"X-Gateway-Role: {_field(role)}\r\n"
+        return self._scopes.setdefault((tenant, environment, role), lines.encode("ascii"))
+
+
+class TableWriter:
+    """Applies what the feed reads; used on the event loop alone."""
+
+    def __init__(self, table: KeyTable) -> None:
+        self._table = table
+
+    def apply_keys(self, entries: list[Entry]) -> None:
+        """Put each key in the place of its predecessor."""
+        if entries:
+            self._table.by_digest.update(entries)
+            self._table.version += 1
+
+    def apply_scopes(self, scopes: Scopes) -> None:
+        """Replace what is known of tenants and prefixes."""
+        self._table.tenants = {
+            # A tenant that sets nothing of its own has its keys switched on.
+            tenant.id: TenantState(api_keys_enabled=tenant.api_keys_enabled is not False)
+            for tenant in scopes.tenants
+        }
+        prefixes = {DEFAULT_PREFIX, *scopes.prefixes}
+        # One that is not ASCII can begin no token that a field value carries.
+        self._table.prefixes = tuple(sorted(p.encode("ascii") for p in prefixes if p.isascii()))
+        self._table.version += 1
+
+    async def sweep_unseen(self, load: int) -> int:
+        """Drop the keys that the full load ``load`` did not see; return how many."""
+        return await self._sweep(lambda key: key.load != load)
+
+    async def sweep_ended(self, before_ms: int) -> int:
+        """Drop the keys that were revoked or expired before an instant; return how many."""
+        return await self._sweep(lambda key: _ended_at(key) <= before_ms)
+
+    async def _sweep(self, goes: Callable[[LiveKey], bool]) -> int:
+        keys = self._table.by_digest
+        digests = list(keys)
+        dropped = 0
+        for start in range(0, len(digests), SLICE):
+            for digest in digests[start : start + SLICE]:
+                if goes(keys[digest]):
+                    del keys[digest]
+                    dropped += 1
+            await asyncio.sleep(0)
+        if dropped:
+            self._table.version += 1
+        return dropped
+
+
+def _ended_at(key: LiveKey) -> int:
+    return key.expires_at if key.revoked_at is None else min(key.revoked_at, key.expires_at)
+
+
+def _field(text: str) -> str:
+    """Return text that is safe as a field value: whatever is not plain is percent-encoded."""
+    return text if _SAFE(text) else quote(text, safe="")

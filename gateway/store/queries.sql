@@ -1,0 +1,126 @@
+-- Every text that reads or changes a store, by name, for both engines.
+-- Parameters are $1, $2, …; a text that must differ carries its engine: "-- name: x [sqlite]".
+
+-- name: key
+SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
+    description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,
+    expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier
+FROM api_keys WHERE id = $1
+
+-- name: keys
+SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
+    description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,
+    expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier
+FROM api_keys ORDER BY tenant_id, number
+
+-- name: keys_of_tenant
+SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
+    description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,
+    expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier
+FROM api_keys WHERE tenant_id = $1 ORDER BY number
+
+-- name: insert_key
+INSERT INTO api_keys (id, number, tenant_id, environment_id, subject_id, sub_type, created_by,
+    created_by_key, name, description, role, permission, intended_use, prefix, last_four, hash_algo,
+    created_at, updated_at, expires_at, revoked_at, revoked_by, replaces, last_used_at, digest,
+    pepper_id, locator, verifier)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+    $21, $22, $23, $24, $25, $26, $27)
+
+-- name: take_key_numbers
+UPDATE tenants SET last_number = last_number + $2 WHERE id = $1 RETURNING last_number
+
+-- name: revoke_key
+UPDATE api_keys SET revoked_at = $2, revoked_by = $3, updated_at = $2
+WHERE id = $1 AND revoked_at IS NULL RETURNING id
+
+-- name: tenant
+SELECT id, name, api_keys_enabled, max_keys_per_user, max_api_key_expiry, scim_client_expiry,
+    created_at, updated_at
+FROM tenants WHERE id = $1
+
+-- name: tenants
+SELECT id, name, api_keys_enabled, max_keys_per_user, max_api_key_expiry, scim_client_expiry,
+    created_at, updated_at
+FROM tenants ORDER BY id
+
+-- name: insert_tenant
+INSERT INTO tenants (id, name, api_keys_enabled, max_keys_per_user, max_api_key_expiry,
+    scim_client_expiry, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING id
+
+-- name: update_tenant
+UPDATE tenants SET name = $2, api_keys_enabled = $3, max_keys_per_user = $4, max_api_key_expiry = $5,
+    scim_client_expiry = $6, updated_at = $7
+WHERE id = $1 RETURNING id
+
+-- name: environment
+SELECT id, tenant_id, prefix, created_at, updated_at FROM environments WHERE tenant_id = $1 AND id = $2
+
+-- name: environments
+SELECT id, tenant_id, prefix, created_at, updated_at FROM environments ORDER BY tenant_id, id
+
+-- name: environments_of_tenant
+SELECT id, tenant_id, prefix, created_at, updated_at FROM environments WHERE tenant_id = $1 ORDER BY id
+
+-- name: insert_environment
+INSERT INTO environments (id, tenant_id, prefix, created_at, updated_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT DO NOTHING RETURNING id
+
+-- name: prefixes
+SELECT DISTINCT prefix FROM environments ORDER BY prefix
+
+-- name: insert_audit
+INSERT INTO audit (id, at, actor, action, kind, entity, tenant_id, source, request_id, detail)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+
+-- name: audit
+SELECT id, at, actor, action, kind, entity, tenant_id, source, request_id, detail
+FROM audit ORDER BY id DESC LIMIT $1
+
+-- name: take_change_numbers
+UPDATE change_counter SET number = number + $1 RETURNING number
+
+-- name: insert_change
+INSERT INTO changes (number, id, kind, entity, at) VALUES ($1, $2, $3, $4, $5)
+
+-- name: change_head
+SELECT change_counter.number, changes.id FROM change_counter
+LEFT JOIN changes ON changes.number = change_counter.number
+
+-- name: change_id
+SELECT id FROM changes WHERE number = $1
+
+-- name: changes_between
+SELECT number, id, kind, entity, at FROM changes WHERE number > $1 AND number <= $2 ORDER BY number
+
+-- name: live_keys_changed
+SELECT digest, id, subject_id, tenant_id, environment_id, role, permission, expires_at, revoked_at
+FROM api_keys
+WHERE digest IS NOT NULL
+    AND id IN (SELECT entity FROM changes WHERE number > $1 AND number <= $2 AND kind = 'key')
+
+-- name: live_keys
+SELECT digest, id, subject_id, tenant_id, environment_id, role, permission, expires_at, revoked_at
+FROM api_keys
+WHERE digest IS NOT NULL AND expires_at > $1 AND (revoked_at IS NULL OR revoked_at > $1)
+
+-- name: fact
+SELECT value FROM facts WHERE name = $1
+
+-- name: keep_fact
+INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING
+
+-- name: schema_version
+SELECT COALESCE(MAX(version), 0) FROM schema_migrations
+
+-- name: create_schema_migrations
+CREATE TABLE IF NOT EXISTS schema_migrations (
+    version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at BIGINT NOT NULL
+)
+
+-- name: insert_schema_migration
+INSERT INTO schema_migrations (version, name, applied_at) VALUES ($1, $2, $3)
+
+-- name: table_names [sqlite]
+SELECT name FROM sqlite_master WHERE type = 'table'

@@ -1,0 +1,57 @@
+"""Read the SQL that the engines share: the named queries, and the numbered migrations.
+
+Imports nothing of the project.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from importlib import resources
+from typing import NamedTuple
+
+_NAME = re.compile(r"^-- name: (\w+)(?: \[(\w+)\])?\n", re.MULTILINE)
+_MIGRATION = re.compile(r"([0-9]{4})_\w+\.sql")
+
+
+class Migration(NamedTuple):
+    """One step of the schema: its number, the file's name, its statements in order."""
+
+    version: int
+    name: str
+    statements: tuple[str, ...]
+
+
+@functools.cache
+def queries(engine: str) -> dict[str, str]:
+    """Return the named texts for one engine; a text marked with the engine wins over the common one."""
+    pieces = _NAME.split(_read("queries.sql"))[1:]
+    found: dict[str, str] = {}
+    for name, marked, text in zip(pieces[::3], pieces[1::3], pieces[2::3], strict=True):
+        if marked == engine or (not marked and name not in found):
+            found[name] = text.strip()
+    return found
+
+
+@functools.cache
+def migrations() -> tuple[Migration, ...]:
+    """Return every migration in order; their numbers run from 1 without a gap."""
+    names = sorted(
+        entry.name
+        for entry in resources.files("gateway.store").joinpath("migrations").iterdir()
+        if _MIGRATION.fullmatch(entry.name)
+    )
+    return tuple(
+        Migration(int(name[:4]), name.removesuffix(".sql"), _statements(_read(f"migrations/{name}")))
+        for name in names
+    )
+
+
+def _read(path: str) -> str:
+    return resources.files("gateway.store").joinpath(path).read_text("utf-8")
+
+
+def _statements(text: str) -> tuple[str, ...]:
+    # A statement ends with a semicolon at the end of a line; no text here holds one elsewhere.
+    bare = re.sub(r"^--.*\n", "", text, flags=re.MULTILINE)
+    return tuple(piece.strip() for piece in bare.split(";\n") if piece.strip())
