@@ -129,7 +129,7 @@ def executable() -> str:
     on_path = shutil.which(name)
     if on_path and os.path.realpath(on_path) == os.path.realpath(sys.argv[0]):
         return name
-    return shlex.quote(os.path.relpath(sys.argv[0]) if os.path.isabs(sys.argv[0]) else sys.argv[0])
+    return shlex.quote(sys.argv[0])
 
 
 def print_rows(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

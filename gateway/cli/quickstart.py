@@ -1,0 +1,209 @@
+"""``gateway quickstart``: a working gateway in one command, and the curl lines that show what it does."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shlex
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from gateway.cli.common import CliError, executable, setting_flags, settings_of, store_url
+from gateway.config.document import Node
+from gateway.config.routing import single_upstream
+from gateway.config.settings import Address, Settings
+
+if TYPE_CHECKING:
+    from gateway.control.service import CreatedKey, KeyService
+
+TENANT = "default"
+KEY_NAMES = {"viewer": "quickstart-viewer", "editor": "quickstart-editor"}
+LISTEN = Address("127.0.0.1", 8080)
+PORTS_TRIED = 100
+_ANYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  a wildcard, to where it is reachable
+
+
+@click.command()
+@setting_flags("--upstream", "--listen", "--ops-listen")
+def quickstart(**flags: Any) -> None:
+    """Serve a demo backend (or --upstream) on loopback, with a viewer and an editor key to try."""
+    from gateway.cli.service import with_service
+
+    settings = settings_of(flags)
+    if "listen" not in settings.origins:
+        settings = msgspec.structs.replace(settings, listen=(LISTEN,))
+    settings, notes = with_free_ports(settings)
+    with contextlib.ExitStack() as stack:
+        backend = "your upstream"
+        if not settings.upstreams:
+            from gateway.cli.demo import DemoBackend
+
+            demo = stack.enter_context(DemoBackend())
+            upstreams, routes = single_upstream(Node(demo.url, "quickstart"))
+            settings = msgspec.structs.replace(settings, upstreams=upstreams, routes=routes)
+            backend = "a built-in demo"
+        created = with_service(settings, first_keys)
+        targets = ", ".join(str(t) for upstream in settings.upstreams.values() for t in upstream.targets)
+        lines = [*notes, f"backend   {targets} ({backend})", *_lines(settings, created)]
+        code = _serve(settings, "\n".join(lines))
+    sys.exit(code)
+
+
+def _serve(settings: Settings, text: str) -> int:
+    from gateway import app
+
+    def tell(*_: object) -> None:
+        click.echo(text)
+        sys.stdout.flush()
+
+    try:
+        return app.run(settings, on_ready=tell)
+    except app.StartError as error:
+        raise CliError(str(error)) from None
+
+
+async def first_keys(service: KeyService) -> dict[str, CreatedKey]:
+    """Make the viewer and the editor key if this is the first run; otherwise nothing, and say so by it."""
+    from gateway.cli.service import operator
+
+    names = {key.name for key in await service.list_keys(tenant=TENANT)}
+    if names.intersection(KEY_NAMES.values()):
+        return {}
+    return {
+        permission: await service.create_key(operator(), tenant=TENANT, name=name, permission=permission)
+        for permission, name in KEY_NAMES.items()
+    }
+
+
+def with_free_ports(settings: Settings) -> tuple[Settings, list[str]]:
+    """Return the settings on ports that are free now, and a note for each that had to move."""
+    notes: list[str] = []
+    taken: set[int] = set()
+    listen = tuple(_free(address, taken, notes) for address in settings.listen)
+    ops = _free(settings.ops_listen, taken, notes)
+    return msgspec.structs.replace(settings, listen=listen, ops_listen=ops), notes
+
+
+def _free(address: Address, taken: set[int], notes: list[str]) -> Address:
+    """Return ``address``, or the same host with the next port that nobody has."""
+    if address.path is not None:
+        return address
+    for port in range(address.port, min(address.port + PORTS_TRIED, 65536)):
+        free = port not in taken and _bound_port(address.host, port)
+        if not free:
+            continue
+        taken.add(free)
+        if address.port and free != address.port:
+            notes.append(f"port {address.port} is taken; the next free one is {free}")
+        return Address(address.host, free)
+    raise CliError(f"no free port from {address} on, in {PORTS_TRIED} tries")
+
+
+def _bound_port(host: str, port: int) -> int:
+    """Bind and let go; return the port, 0 when somebody has it. Raises CliError when it cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: TIME_WAIT is free
+        try:
+            probe.bind((host, port))
+            probe.listen()
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return 0
+            raise CliError(f"cannot listen on {Address(host, port)}: {error.strerror or error}") from None
+        bound: int = probe.getsockname()[1]
+        return bound
+
+
+def _lines(settings: Settings, created: dict[str, CreatedKey]) -> list[str]:
+    """Return what is printed once it serves: where everything is, and the lines to try."""
+    ops = settings.ops_listen
+    lines = [
+        f"gateway   {_base(settings)}",
+        f"metrics   http://{_reachable(ops)}/metrics",
+        f"store     {store_url(settings)}",
+        "",
+    ]
+    command = f"{executable()} keys {{}}{_same_store(settings)}"
+    return lines + (_first_run(settings, created, command) if created else _later_run(settings, command))
+
+
+def _first_run(settings: Settings, created: dict[str, CreatedKey], command: str) -> list[str]:
+    viewer, editor = created["viewer"], created["editor"]
+    url = _url(settings)
+    read = f"curl -i -H 'X-API-KEY: {viewer.token}' {url}"
+    return [
+        "Two keys were made; they are shown this once:",
+        f"  viewer  {viewer.token}",
+        f"  editor  {editor.token}",
+        "",
+        "Try, in another terminal:",
+        "# a viewer reads: 200",
+        read,
+        "# a viewer writes: 403",
+        f"curl -i -X POST -d hello -H 'X-API-KEY: {viewer.token}' {url}",
+        "# an editor writes: 200",
+        f"curl -i -X POST -d hello -H 'X-API-KEY: {editor.token}' {url}",
+        "# no key: 401",
+        f"curl -i {url}",
+        "# the viewer key is revoked: 401",
+        f"{command.format('revoke --yes')} {viewer.record.id}",
+        read,
+    ]
+
+
+def _later_run(settings: Settings, command: str) -> list[str]:
+    url = _url(settings)
+    create = command.format(f"create --tenant {TENANT} --name my-key --permission editor")
+    return [
+        "The keys of the first run go on working; a new one (viewer or editor) is made by:",
+        f"KEY=$({create})",
+        "",
+        "Try, in that terminal:",
+        "# a key reads: 200",
+        f'curl -i -H "X-API-KEY: $KEY" {url}',
+        "# an editor writes: 200; a viewer: 403",
+        f'curl -i -X POST -d hello -H "X-API-KEY: $KEY" {url}',
+        "# no key: 401",
+        f"curl -i {url}",
+        "# which keys there are, and how one is revoked",
+        command.format("list"),
+        f"{command.format('revoke --yes')} ID",
+    ]
+
+
+def _same_store(settings: Settings) -> str:
+    """Return the flags by which another terminal finds the same store; none for the default place."""
+    words = []
+    if settings.file:
+        words += ["--config", os.path.abspath(settings.file)]
+    origin = settings.origins.get("store.url")
+    moved = origin is None and (os.environ.get("STATE_DIRECTORY") or os.environ.get("XDG_STATE_HOME"))
+    if moved or (origin is not None and not origin.startswith("line ")):
+        from gateway.cli.service import checked_store
+
+        words += ["--store", f"sqlite://{checked_store(settings).location}"]
+    return f" {shlex.join(words)}" if words else ""
+
+
+def _base(settings: Settings) -> str:
+    address = settings.listen[0]
+    return str(address) if address.path is not None else f"http://{_reachable(address)}"
+
+
+def _url(settings: Settings) -> str:
+    """Return a URL that a guarded route serves, as an argument of curl."""
+    path = next((route.path for route in settings.routes if not route.anonymous), "/")
+    address = settings.listen[0]
+    if address.path is not None:
+        return f"--unix-socket {shlex.quote(address.path)} http://localhost{shlex.quote(path)}"
+    return f"{_base(settings)}{shlex.quote(path)}"
+
+
+def _reachable(address: Address) -> Address:
+    return Address(_ANYWHERE.get(address.host, address.host), address.port)
