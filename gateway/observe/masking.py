@@ -50,17 +50,16 @@ def _mask(target: bytes) -> bytes:
 
 
 def _mask_parameter(parameter: bytes) -> bytes:
-    name, equals, value = parameter.partition(b"=")
-    if not equals:
-        return _mask_tokens(parameter)
-    # A semicolon separated parameters once, and some backends still read it so.
-    if b";" in value:
-        first, *rest = value.split(b";")
-        parts = [name + b"=" + first, *rest]
-        return b";".join(map(_mask_parameter, parts))
-    if value and _is_secret_name(name):
-        return name + b"=" + MASK
-    return _mask_tokens(name) + b"=" + _mask_tokens(value)
+    # A semicolon separated parameters once, and some backends still read it so; to others it is a
+    # part of the value, so what follows a secret's first piece is hidden with it.
+    shown = []
+    for piece in parameter.split(b";"):
+        name, equals, value = piece.partition(b"=")
+        if value and _is_secret_name(name):
+            shown.append(name + equals + MASK)
+            break
+        shown.append(_mask_tokens(name) + equals + _mask_tokens(value))
+    return b";".join(shown)
 
 
 def _mask_tokens(text: bytes) -> bytes:
