@@ -22,7 +22,7 @@ def create_and_kill(store: Path, number: int, delay: float) -> dict[str, str] | 
     """Start ``keys create``, kill it after ``delay``; return what it had printed, if it was whole."""
     command = [*COMMAND, "keys", "create", "--tenant", "default", "--name", f"killed-{number}"]
     command += ["--permission", "viewer", "--json", "--store", f"sqlite:///{store}"]
-    process = subprocess.Popen(  # noqa: S603
+    process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment(), cwd=ROOT, text=True
     )
     try:

@@ -1,4 +1,4 @@
-"""Shutdown as Kubernetes does it: unready at once, still accepting for a while, then finished, exit code 0."""
+"""Shutdown as Kubernetes does it: unready at once, accepting for a while yet, then finished: exit code 0."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Load:
     def _ask(self, client: Client) -> Client | None:
         try:
             response = client.send(get(self.path, key=self.product.keys.viewer)).response()
-        except Exception as error:  # noqa: BLE001 - every kind of failure counts
+        except Exception as error:
             self.failures.append(repr(error))
             client.close()
             return None
@@ -68,7 +68,9 @@ class Load:
 
 
 @pytest.mark.parametrize("keep_alive", [True, False], ids=["keep-alive", "a connection each"])
-def test_sigterm_under_load_loses_no_request(product: Start, backend: Backend, path: str, keep_alive: bool) -> None:
+def test_sigterm_under_load_loses_no_request(
+    product: Start, backend: Backend, path: str, keep_alive: bool
+) -> None:
     def little(exchange: Exchange) -> None:
         time.sleep(0.01)
         exchange.send(OK)

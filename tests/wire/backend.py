@@ -8,6 +8,7 @@ it likes. Without one the backend reads the whole request and answers 200.
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import struct
 import threading
@@ -27,7 +28,7 @@ def eventually(condition: Callable[[], object], *, within: float = 5.0, why: str
         time.sleep(0.005)
 
 
-class Gone(Exception):
+class Gone(Exception):  # noqa: N818
     """The other side ended the connection in the middle of a message."""
 
 
@@ -186,12 +187,11 @@ class Exchange:
     def _chunks(self) -> Iterator[bytes]:
         while True:
             line = self._line()
-            assert line[:-2] and all(digit in b"0123456789abcdefABCDEF" for digit in line[:-2]), line
+            assert re.fullmatch(rb"[0-9a-fA-F]{1,16}\r\n", line), line
             left = int(line[:-2], 16)
             if not left:
                 break
-            for data in self._chunk_data(left):
-                yield data
+            yield from self._chunk_data(left)
             assert self._line() == b"\r\n"
         while self._line() != b"\r\n":
             pass

@@ -21,7 +21,7 @@ STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-5]\d\d) ([\t\x20-\x7e\x80-\xff]*)\Z")
 FIELD_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*?)[ \t]*\Z")
 
 
-class Cut(Exception):
+class Cut(Exception):  # noqa: N818
     """The response ended before it was whole; ``body`` is what came of it."""
 
     def __init__(self, head: Response | None, body: bytes) -> None:

@@ -37,7 +37,7 @@ def clean_environment(**more: str) -> dict[str, str]:
 
 def cli(*arguments: str, store: Path, timeout: float = 30.0) -> subprocess.CompletedProcess[str]:
     """Run one command against ``store`` and return what came of it."""
-    return subprocess.run(  # noqa: S603
+    return subprocess.run(
         [*COMMAND, *arguments, "--store", f"sqlite:///{store}"],
         capture_output=True,
         text=True,
@@ -115,6 +115,7 @@ class Product:
     ) -> None:
         self.directory = directory
         self.keys = keys
+        self.expected_code = 0
         self.port, self.ops_port = free_port(), free_port()
         self.store = copy_store(keys.store, directory)
         self.access_log = directory / "access.log"
@@ -137,7 +138,7 @@ class Product:
         command = [*COMMAND, "run", "--config", str(self.config)]
         if files is not None:
             command = ["bash", "-c", f'ulimit -n {files}; exec "$0" "$@"', *command]
-        self.process = subprocess.Popen(  # noqa: S603
+        self.process = subprocess.Popen(
             command,
             stdout=self._out,
             stderr=self._err,
@@ -211,7 +212,7 @@ class Product:
             if self.process.poll() is None:
                 self.signal()
             code = self.wait()
-            assert code == 0, f"exit code {code}: {self.stderr}"
+            assert code == self.expected_code, f"exit code {code}: {self.stderr}"
             self.assert_clean()
         finally:
             self.kill()

@@ -16,7 +16,9 @@ from tests.wire.backend import Backend, Request
 from tests.wire.client import Client, Cut
 from tests.wire.product import Product
 
-METHODS = st.sampled_from([b"GET", b"POST", b"PUT", b"DELETE", b"HEAD", b"OPTIONS", b"PATCH", b"get", b"G ET", b""])
+METHODS = st.sampled_from(
+    [b"GET", b"POST", b"PUT", b"DELETE", b"HEAD", b"OPTIONS", b"PATCH", b"get", b"G ET", b""]
+)
 BLANK = st.sampled_from([b" "] * 12 + [b"  ", b"\t", b""])
 END = st.sampled_from([b"\r\n"] * 30 + [b"\n", b"\r", b"\r\r\n", b"\n\r\n"])
 TARGET = st.one_of(
@@ -24,24 +26,51 @@ TARGET = st.one_of(
     st.binary(max_size=4).map(lambda tail: b"/agree" + tail),
     st.sampled_from([b"*", b"http://gateway.test/agree", b"http://other.test/agree", b"agree", b"//agree"]),
 )
-VERSION = st.sampled_from([b"HTTP/1.1"] * 10 + [b"HTTP/1.0", b"HTTP/1.2", b"HTTP/1.1 ", b"http/1.1", b"HTTP/2.0"])
+VERSION = st.sampled_from(
+    [b"HTTP/1.1"] * 10 + [b"HTTP/1.0", b"HTTP/1.2", b"HTTP/1.1 ", b"http/1.1", b"HTTP/2.0"]
+)
 NAME = st.sampled_from(
-    [b"X-A", b"x-b", b"Cookie", b"Accept", b"X_C", b"X-A ", b" X-A", b"", b"X:A", b"X\x00A", b"Connection", b"TE"]
+    [
+        b"X-A",
+        b"x-b",
+        b"Cookie",
+        b"Accept",
+        b"X_C",
+        b"X-A ",
+        b" X-A",
+        b"",
+        b"X:A",
+        b"X\x00A",
+        b"Connection",
+        b"TE",
+    ]
 )
 VALUE = st.one_of(
-    st.text("ab ,;=\"\t", max_size=8).map(str.encode),
+    st.text('ab ,;="\t', max_size=8).map(str.encode),
     st.binary(max_size=5),
     st.sampled_from([b"close", b"keep-alive", b"a\r\n b", b"a\nX-D: e", b"content-length", b"host"]),
 )
 FRAMING = st.sampled_from(
     [b""] * 4
     + [
-        b"Content-Length: 3\r\n", b"Content-Length: 0\r\n", b"Content-Length: 03\r\n", b"Content-Length: 3\r\nContent-Length: 3\r\n",
-        b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: Chunked\r\n", b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n",
-        b"Transfer-Encoding: x, chunked\r\n", b"content-length:3\r\n", b"Content-Length : 3\r\n", b"Transfer-Encoding:\tchunked \r\n",
+        b"Content-Length: 3\r\n", b"Content-Length: 0\r\n", b"Content-Length: 03\r\n",
+        b"Content-Length: 3\r\nContent-Length: 3\r\n",
+        b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: Chunked\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n",
+        b"Transfer-Encoding: x, chunked\r\n", b"content-length:3\r\n", b"Content-Length : 3\r\n",
+        b"Transfer-Encoding:\tchunked \r\n",
     ]
 )  # fmt: skip
-BODY = st.sampled_from([b"", b"abc", b"3\r\nabc\r\n0\r\n\r\n", b"3;x\r\nabc\r\n0\r\nA: b\r\n\r\n", b"0\r\n\r\n", b"3\nabc\r\n0\r\n\r\n"])
+BODY = st.sampled_from(
+    [
+        b"",
+        b"abc",
+        b"3\r\nabc\r\n0\r\n\r\n",
+        b"3;x\r\nabc\r\n0\r\nA: b\r\n\r\n",
+        b"0\r\n\r\n",
+        b"3\nabc\r\n0\r\n\r\n",
+    ]
+)
 
 
 @st.composite
@@ -100,13 +129,19 @@ def judge(request: Request) -> None:
     assert (method, target, body) == (other.method, other.target, other.body)
     assert (method, target, body) == (request.method, request.target, bytes(request.body))
     strip = [(name.lower(), value.strip(b" \t")) for name, value in other.fields]
-    assert [(name.lower(), value.strip(b" \t")) for name, value in fields][: len(strip)] == strip[: len(fields)]
+    assert [(name.lower(), value.strip(b" \t")) for name, value in fields][: len(strip)] == strip[
+        : len(fields)
+    ]
 
 
 @settings(
     max_examples=400,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+    ],
 )
 @given(head=heads())
 def test_whatever_is_accepted_is_read_alike_by_other_parsers(

@@ -1,4 +1,4 @@
-"""Connections: keep-alive, pipelining, 100-continue, early answers, half-close, the pool and its one retry."""
+"""Keep-alive, pipelining, 100-continue, early answers, half-close, the pool and its one retry."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def test_caller_that_asks_to_close_is_closed(gateway: Product, path: str) -> Non
 
 
 @pytest.mark.parametrize("line", ["Connection: keep-alive, CLOSE", "Connection: x\r\nConnection: close"])
-def test_close_is_found_among_connection_options(gateway: Product, backend: Backend, path: str, line: str) -> None:
+def test_close_is_found_among_connection_options(
+    gateway: Product, backend: Backend, path: str, line: str
+) -> None:
     smuggled = get("/never", key=gateway.keys.editor)
     with Client(gateway.port) as client:
         client.send(get(path, line, key=gateway.keys.viewer) + smuggled)
@@ -58,7 +60,9 @@ def test_a_thousand_pipelined_requests_are_answered_in_order(
         sender.join()
 
 
-def test_refusals_take_their_turn_among_pipelined_requests(gateway: Product, backend: Backend, path: str) -> None:
+def test_refusals_take_their_turn_among_pipelined_requests(
+    gateway: Product, backend: Backend, path: str
+) -> None:
     def slow(exchange: Exchange) -> None:
         time.sleep(0.1)
         exchange.send(OK)
@@ -158,7 +162,9 @@ def expecting(path: str, key: str | None, size: int = 3, version: str = "HTTP/1.
 
 
 @pytest.mark.parametrize(("who", "status"), [("nobody", 401), ("viewer", 403)])
-def test_refused_expectation_gets_no_100(gateway: Product, backend: Backend, path: str, who: str, status: int) -> None:
+def test_refused_expectation_gets_no_100(
+    gateway: Product, backend: Backend, path: str, who: str, status: int
+) -> None:
     key = gateway.keys.viewer if who == "viewer" else None
     with Client(gateway.port) as client:
         response = client.send(expecting(path, key)).response()
@@ -194,7 +200,9 @@ def test_continue_of_the_backend_is_relayed_once(
     assert bytes(backend.the_request_for(path).body) == b"abc"
 
 
-def test_backend_that_says_continue_twice_is_relayed_once(gateway: Product, backend: Backend, path: str) -> None:
+def test_backend_that_says_continue_twice_is_relayed_once(
+    gateway: Product, backend: Backend, path: str
+) -> None:
     def twice(exchange: Exchange) -> None:
         exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n" * 2)
         exchange.read_body()
@@ -342,7 +350,11 @@ def test_caller_that_ends_in_mid_body_aborts_the_backend(
             raise
 
     backend.on(path, read)
-    field, part = ("Content-Length: 10", b"abc") if framing == "length" else ("Transfer-Encoding: chunked", b"3\r\nabc\r\n")
+    field, part = (
+        ("Content-Length: 10", b"abc")
+        if framing == "length"
+        else ("Transfer-Encoding: chunked", b"3\r\nabc\r\n")
+    )
     with Client(gateway.port) as client:
         client.send(get(path, field, method="POST", key=gateway.keys.editor) + part)
         eventually(lambda: backend.requests_for(path))
@@ -432,7 +444,9 @@ def test_stale_connection_is_retried_once_where_it_is_safe(
     seen = stale_then_ok(backend, path, way)
     with Client(gateway.port) as client:
         for _ in range(2):
-            response = client.send(get(path, method=method, key=gateway.keys.editor)).response(method.encode())
+            response = client.send(get(path, method=method, key=gateway.keys.editor)).response(
+                method.encode()
+            )
             if method in ("PUT", "DELETE"):
                 assert response.status in (200, 502)
             else:
@@ -500,7 +514,9 @@ def test_backend_that_closes_while_idle_is_noticed(gateway: Product, backend: Ba
     assert len(backend.requests_for(path)) == 5
 
 
-def test_pool_holds_many_at_once_and_answers_never_cross(gateway: Product, backend: Backend, path: str) -> None:
+def test_pool_holds_many_at_once_and_answers_never_cross(
+    gateway: Product, backend: Backend, path: str
+) -> None:
     def echo(exchange: Exchange) -> None:
         body = exchange.read_body()
         time.sleep(0.001)
@@ -513,7 +529,9 @@ def test_pool_holds_many_at_once_and_answers_never_cross(gateway: Product, backe
         with Client(gateway.port, timeout=20) as client:
             for turn in range(25):
                 body = b"%d-%d" % (caller, turn) * (1 + turn * 40)
-                response = client.send(get(path, method="POST", key=gateway.keys.editor, body=body)).response()
+                response = client.send(
+                    get(path, method="POST", key=gateway.keys.editor, body=body)
+                ).response()
                 if response.body != body:
                     wrong.append((caller, turn, response))
 
@@ -525,7 +543,9 @@ def test_pool_holds_many_at_once_and_answers_never_cross(gateway: Product, backe
     assert wrong == []
 
 
-def test_aborted_exchanges_never_answer_the_next_caller(gateway: Product, backend: Backend, path: str) -> None:
+def test_aborted_exchanges_never_answer_the_next_caller(
+    gateway: Product, backend: Backend, path: str
+) -> None:
     def late(exchange: Exchange) -> None:
         exchange.read_body()
         time.sleep(0.02)
@@ -546,7 +566,9 @@ def test_aborted_exchanges_never_answer_the_next_caller(gateway: Product, backen
             assert response.body == target.encode()
 
 
-def test_two_responses_for_one_head_request_stay_in_step(gateway: Product, backend: Backend, path: str) -> None:
+def test_two_responses_for_one_head_request_stay_in_step(
+    gateway: Product, backend: Backend, path: str
+) -> None:
     backend.on(path, answer(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n"))
     with Client(gateway.port) as client:
         raw = get(path, method="HEAD", key=gateway.keys.viewer) + get(path + "-next", key=gateway.keys.viewer)

@@ -1,4 +1,4 @@
-"""What goes upstream: nothing of the caller's may pass for the gateway's word, and nothing else is changed."""
+"""Nothing of the caller's may pass for the gateway's word, and nothing else is changed on its way upstream."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ OURS = [
     "X-Forwarded-Server", "Forwarded", "X-Real-IP",
 ]  # fmt: skip
 OVERRIDES = ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"]
-HOP_BY_HOP = ["Proxy-Connection", "Keep-Alive", "TE", "Trailer", "Proxy-Authorization", "HTTP2-Settings", "Upgrade"]
+HOP_BY_HOP = [
+    "Proxy-Connection",
+    "Keep-Alive",
+    "TE",
+    "Trailer",
+    "Proxy-Authorization",
+    "HTTP2-Settings",
+    "Upgrade",
+]
 MARK = b"forged-by-the-caller"
 
 
@@ -197,7 +205,8 @@ def test_hop_by_hop_fields_end_here(gateway: Product, backend: Backend, path: st
 def test_end_to_end_fields_keep_their_bytes_and_order(gateway: Product, backend: Backend, path: str) -> None:
     fields = [
         b"accept: */*", b"X-MiXeD: One", b"Cookie: a=1", b"Cookie: b=2", b"X-Empty:", b"X-Latin: caf\xe9",
-        b"User-Agent: \"q\\\" (x)", b"X-Tabs: a\tb", b"x-mixed: two", b"Range: bytes=0-1", b"If-None-Match: W/\"x\"",
+        b'User-Agent: "q\\" (x)', b"X-Tabs: a\tb", b"x-mixed: two", b"Range: bytes=0-1",
+        b"If-None-Match: W/\"x\"",
         b"Origin: https://x", b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     ]  # fmt: skip
     request = exchange(gateway, backend, get(path, *fields, key=gateway.keys.viewer), path)
@@ -254,7 +263,9 @@ def test_route_that_reads_one_header_leaves_the_other_alone(routed: Product, bac
     assert request.value(b"authorization") == b"Bearer for-the-backend"
     assert not request.values(b"x-api-key")
     with Client(routed.port) as client:
-        response = client.send(get("/header-only/2", f"Authorization: Bearer {routed.keys.viewer}")).response()
+        response = client.send(
+            get("/header-only/2", f"Authorization: Bearer {routed.keys.viewer}")
+        ).response()
         assert (response.status, response.code) == (401, "credential_missing")
 
 

@@ -58,7 +58,9 @@ def test_head_is_limited_to_the_byte(hasty: Product, backend: Backend, deliver: 
 
 @DELIVERIES
 @pytest.mark.parametrize("keyed", [True, False])
-def test_target_is_limited_to_the_byte(hasty: Product, backend: Backend, deliver: Deliver, keyed: bool) -> None:
+def test_target_is_limited_to_the_byte(
+    hasty: Product, backend: Backend, deliver: Deliver, keyed: bool
+) -> None:
     key = hasty.keys.viewer if keyed else None
     with Client(hasty.port) as client:
         deliver(client, get("/" + "a" * (TARGET_BYTES - 1), key=key))
@@ -332,8 +334,7 @@ def test_client_that_does_not_read_its_refusals_is_cut(hasty: Product) -> None:
     with Client(hasty.port, receive_buffer=4096, timeout=2) as client:
         grown = hasty.resident
         with pytest.raises((TimeoutError, ConnectionError)):
-            for _ in range(4000):
-                client.send(raw)
+            client.send(raw * 4000)
         assert hasty.resident - grown < 16 * 1024 * 1024
 
 
@@ -360,7 +361,9 @@ def test_a_thousand_slow_heads_are_gone_by_their_deadline_while_others_are_serve
     eventually(lambda: hasty.metric("gateway_downstream_connections") < 50, within=3)
 
 
-def test_idle_upstream_connection_is_ended_by_its_deadline(hasty: Product, backend: Backend, path: str) -> None:
+def test_idle_upstream_connection_is_ended_by_its_deadline(
+    hasty: Product, backend: Backend, path: str
+) -> None:
     with Client(hasty.port) as client:
         assert client.send(get(path, key=hasty.keys.viewer)).response().status == 200
     assert backend.the_request_for(path).connection.ended.wait(4)

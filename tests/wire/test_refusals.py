@@ -9,7 +9,7 @@ import pytest
 
 from gateway.core.tokens import make_token
 from tests.wire.backend import Backend, Exchange, eventually
-from tests.wire.client import Client, Response, assert_date, assert_refused, get
+from tests.wire.client import Client, Cut, Response, assert_date, assert_refused, get
 from tests.wire.product import Keys, Product, cli, free_port, make_key
 
 
@@ -75,8 +75,15 @@ UNAUTHENTICATED = [
     Row("revoked in bearer", ["Authorization: Bearer {revoked}"], "key_revoked"),
     Row("repeated and equal", ["X-API-KEY: {viewer}", "X-API-KEY: {viewer}"], "conflicting_credentials", 400),
     Row("repeated", ["X-API-KEY: {viewer}", "x-api-key: {editor}"], "conflicting_credentials", 400),
-    Row("repeated bearer", [bearer("Bearer {viewer}"), bearer("Bearer {viewer}")], "conflicting_credentials", 400),
-    Row("two that differ", ["X-API-KEY: {viewer}", bearer("Bearer {editor}")], "conflicting_credentials", 400),
+    Row(
+        "repeated bearer",
+        [bearer("Bearer {viewer}"), bearer("Bearer {viewer}")],
+        "conflicting_credentials",
+        400,
+    ),
+    Row(
+        "two that differ", ["X-API-KEY: {viewer}", bearer("Bearer {editor}")], "conflicting_credentials", 400
+    ),
     Row("good and junk", ["X-API-KEY: {editor}", bearer("Bearer junk")], "conflicting_credentials", 400),
     Row("junk and good", ["X-API-KEY: junk", bearer("Bearer {editor}")], "conflicting_credentials", 400),
 ]
@@ -167,7 +174,9 @@ WRITES = ["POST", "PUT", "PATCH", "DELETE", "QUERY", "PROPFIND", "MKCOL", "COPY"
 
 
 @pytest.mark.parametrize("method", WRITES)
-def test_viewer_may_not_write_and_editor_may(gateway: Product, backend: Backend, path: str, method: str) -> None:
+def test_viewer_may_not_write_and_editor_may(
+    gateway: Product, backend: Backend, path: str, method: str
+) -> None:
     with Client(gateway.port) as client:
         client.send(get(path, method=method, key=gateway.keys.viewer, body=b""))
         response = client.response()
@@ -374,8 +383,8 @@ def test_expired_key_is_told_to_its_holder(gateway: Product, product: type[Produ
     """A key whose lifetime ends while the gateway runs is refused from that instant on."""
     store = gateway.store
     made = cli(
-        "keys", "create", "--tenant", "default", "--name", "brief", "--permission", "viewer", "--ttl", "2s", "--json",
-        store=store,
+        "keys", "create", "--tenant", "default", "--name", "brief", "--permission", "viewer", "--ttl", "2s",
+        "--json", store=store,
     )  # fmt: skip
     if made.returncode:
         pytest.skip(f"no lifetime shorter than a day can be asked for: {made.stderr}")
@@ -402,8 +411,8 @@ def test_connections_above_the_cap_are_told_or_closed_and_it_recovers(product: t
             one_more.send_pieces([get("/x", key=small.keys.viewer)])
             try:
                 response = one_more.response()
-            except (ConnectionError, Exception) as error:  # noqa: BLE001 - closed without a word is allowed
-                assert "Connection" in type(error).__name__ or type(error).__name__ == "Cut"
+            except (ConnectionError, Cut):
+                pass  # closed without a word is allowed too
             else:
                 assert_refused(response, 503, "overloaded")
                 assert response.value("retry-after")
@@ -417,7 +426,7 @@ def test_connections_above_the_cap_are_told_or_closed_and_it_recovers(product: t
         try:
             with Client(small.port) as client:
                 return client.send(get("/x", key=small.keys.viewer)).response().status == 200
-        except Exception:  # noqa: BLE001
+        except Exception:
             return False
 
     eventually(served, why="it did not recover after the crowd had gone")
@@ -443,7 +452,7 @@ def test_running_out_of_file_descriptors_does_not_stop_the_gateway(product: type
         try:
             with Client(tight.port, timeout=1) as client:
                 return client.send(get("/x", key=tight.keys.viewer)).response().status == 200
-        except Exception:  # noqa: BLE001
+        except Exception:
             return False
 
     eventually(served, within=8, why="it did not recover by itself")

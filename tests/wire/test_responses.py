@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.wire.backend import OK, Backend, Connection, Exchange, answer, eventually
-from tests.wire.client import Client, Cut, assert_date, assert_refused, get
+from tests.wire.client import Client, Cut, Response, assert_date, assert_refused, get
 from tests.wire.product import Product
 
 R = b"HTTP/1.1 200 OK\r\n"
@@ -107,7 +107,11 @@ BAD_BODIES = [
     ("bad chunk size", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0x1\r\nd\r\n0\r\n\r\n", b"abc"),
     ("bare LF after size", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\nd\r\n0\r\n\r\n", b"abc"),
     ("chunk without line end", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n", b"abc"),
-    ("endless extension", b"Transfer-Encoding: chunked\r\n\r\n3;" + b"e" * 9000 + b"\r\nabc\r\n0\r\n\r\n", b""),
+    (
+        "endless extension",
+        b"Transfer-Encoding: chunked\r\n\r\n3;" + b"e" * 9000 + b"\r\nabc\r\n0\r\n\r\n",
+        b"",
+    ),
     ("huge chunk", b"Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF\r\nabc", b""),
     ("bad trailer", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nbad\r\n\r\n", b"abc"),
 ]
@@ -129,11 +133,11 @@ def test_response_that_breaks_off_is_cut_and_never_ended_properly(
         client.send(get(path, key=gateway.keys.viewer) + get(path + "?next", key=gateway.keys.viewer))
         try:
             response = client.response()
-        except (Cut, ConnectionResetError) as cut:
-            if isinstance(cut, Cut):
-                assert cut.head is not None
-                assert cut.head.status == 200
-                assert body.startswith(cut.body)
+        except ConnectionResetError:
+            pass
+        except Cut as cut:
+            assert (cut.head or Response(0, b"", [])).status == 200  # noqa: PT017
+            assert body.startswith(cut.body)  # noqa: PT017
         else:
             assert_refused(response, 502, "upstream_protocol_error")
     with Client(gateway.port) as client:
@@ -165,7 +169,13 @@ def test_close_delimited_response_that_is_reset_is_cut(gateway: Product, backend
             b"abcd",
             "chunked",
         ),
-        ("GET", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\r\n\r\n", 200, b"", "chunked"),
+        (
+            "GET",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\r\n\r\n",
+            200,
+            b"",
+            "chunked",
+        ),
         ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", 200, b"", "none"),
         ("HEAD", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 200, b"", "none"),
         ("HEAD", b"HTTP/1.1 200 OK\r\n\r\n", 200, b"", "none"),
@@ -290,7 +300,9 @@ def test_http_1_0_caller_never_gets_chunks_nor_interim_responses(
         assert b"keep-alive" not in b",".join(response.values("connection")).lower()
 
 
-def test_http_1_0_caller_keeps_its_connection_when_it_asks(gateway: Product, backend: Backend, path: str) -> None:
+def test_http_1_0_caller_keeps_its_connection_when_it_asks(
+    gateway: Product, backend: Backend, path: str
+) -> None:
     raw = get(path, "Connection: Keep-Alive", version="HTTP/1.0", key=gateway.keys.viewer)
     with Client(gateway.port) as client:
         for _ in range(2):
@@ -344,7 +356,9 @@ def test_interim_responses_are_relayed_in_order(gateway: Product, backend: Backe
             assert not response.says_close
 
 
-def test_ten_interim_responses_pass_and_a_flood_does_not(gateway: Product, backend: Backend, path: str) -> None:
+def test_ten_interim_responses_pass_and_a_flood_does_not(
+    gateway: Product, backend: Backend, path: str
+) -> None:
     hint = b"HTTP/1.1 103 Early Hints\r\n\r\n"
     backend.on(path, answer(hint * 10 + OK))
     backend.on(path + "-flood", answer(hint * 500 + OK))
@@ -380,8 +394,9 @@ def test_date_of_the_backend_is_kept_and_a_missing_one_is_added(
 
 def test_hop_by_hop_fields_of_the_backend_end_here(gateway: Product, backend: Backend, path: str) -> None:
     fields = (
-        b"Connection: keep-alive, X-Private, Content-Length\r\nKeep-Alive: timeout=5\r\nProxy-Connection: x\r\n"
-        b"TE: trailers\r\nTrailer: X\r\nUpgrade: h2c\r\nX-Private: 1\r\nX-Public: 2\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n"
+        b"Connection: keep-alive, X-Private, Content-Length\r\nKeep-Alive: timeout=5\r\n"
+        b"Proxy-Connection: x\r\nTE: trailers\r\nTrailer: X\r\nUpgrade: h2c\r\nX-Private: 1\r\nX-Public: 2\r\n"
+        b"Set-Cookie: a=1\r\nSet-Cookie: b=2\r\n"
         b"Server: backend/1.0\r\n"
     )
     backend.on(path, answer(OK.replace(b"Content-Type: text/plain\r\n", fields)))
@@ -397,7 +412,9 @@ def test_hop_by_hop_fields_of_the_backend_end_here(gateway: Product, backend: Ba
 
 def test_bodies_pass_as_they_are(gateway: Product, backend: Backend, path: str) -> None:
     packed = gzip.compress(b"text " * 1000)
-    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\nETag: W/\"x\"\r\n\r\n" % len(packed)
+    head = b'HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\nETag: W/"x"\r\n\r\n' % len(
+        packed
+    )
     backend.on(path, answer(head + packed))
     with Client(gateway.port) as client:
         response = client.send(get(path, "Accept-Encoding: gzip", key=gateway.keys.viewer)).response()
@@ -424,9 +441,7 @@ def test_response_arriving_byte_by_byte_is_the_same(gateway: Product, backend: B
             assert response.body == b"abc"
 
 
-def test_backend_that_answers_before_it_is_asked_is_not_believed(
-    product: type[Product], path: str
-) -> None:
+def test_backend_that_answers_before_it_is_asked_is_not_believed(product: type[Product], path: str) -> None:
     """A response that waits on a fresh connection belongs to no request of ours."""
     eager = Backend()
 

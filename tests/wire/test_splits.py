@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -23,7 +24,8 @@ def stream_of(names: Sequence[str], product: Product, path: str) -> bytes:
         "get": get(path, key=viewer),
         "refused": get(path),
         "post": get(path, method="POST", key=editor, body=b"hello\r\n\r\n"),
-        "chunks": get(path, chunk, method="PUT", key=editor) + b"3;e=1\r\nabc\r\n" + chunked(b"d" * 20, trailers=b"T: t\r\n"),
+        "chunks": get(path, chunk, method="PUT", key=editor)
+        + b"3;e=1\r\nabc\r\n" + chunked(b"d" * 20, trailers=b"T: t\r\n"),
         "denied": get(path, method="POST", key=viewer, body=b"GET / HTTP/1.1\r\n\r\n"),
         "head": get(path, method="HEAD", key=viewer),
         "empty lines": b"\r\n\r\n" + get(path, key=viewer),
@@ -41,12 +43,14 @@ GOOD = ["get", "refused", "post", "chunks", "denied", "head", "empty lines"]
 ENDS = ["bad field", "bad chunk", "bad version", "bare LF", "two lengths", "last"]
 
 
-def play(product: Product, backend: Backend, path: str, stream: bytes, at: Sequence[int]) -> tuple[bytes, list[object]]:
-    """Send ``stream`` cut at ``at``; return all answers and what the backend read, less what always varies."""
+def play(
+    product: Product, backend: Backend, path: str, stream: bytes, at: Sequence[int]
+) -> tuple[bytes, list[object]]:
+    """Send ``stream`` cut at ``at``; return the answers and what the backend read, less what always varies."""
     begun = len(backend.requests_for(path))
     edges = [0, *sorted(set(at)), len(stream)]
     with Client(product.port) as client:
-        client.send_pieces((stream[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b), pause=0.001)
+        client.send_pieces((stream[a:b] for a, b in itertools.pairwise(edges) if a < b), pause=0.001)
         answers = client.rest()
     requests = [
         (VARYING.sub(b"", request.raw_head), bytes(request.body), request.complete)

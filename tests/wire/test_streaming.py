@@ -132,7 +132,9 @@ def test_large_upload_to_a_slow_backend_costs_no_memory(
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-def test_bodies_both_ways_arrive_unchanged(gateway: Product, backend: Backend, path: str, framing: str) -> None:
+def test_bodies_both_ways_arrive_unchanged(
+    gateway: Product, backend: Backend, path: str, framing: str
+) -> None:
     total = 16 * MIB + 12345
     data = (BLOCK * (total // len(BLOCK) + 1))[:total]
     digests = []
@@ -161,7 +163,9 @@ def test_event_stream_is_passed_on_as_it_comes(gateway: Product, backend: Backen
     step = threading.Semaphore(0)
 
     def events(exchange: Exchange) -> None:
-        exchange.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        exchange.send(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
         for number in range(5):
             step.acquire()
             exchange.send(b"9\r\ndata: %d\n\n\r\n" % number)
@@ -213,7 +217,9 @@ def test_slow_reader_holds_up_nobody_else(gateway: Product, backend: Backend, pa
             return
 
     backend.on(path, pour)
-    slow = [Client(gateway.port, receive_buffer=4096).send(get(path, key=gateway.keys.viewer)) for _ in range(5)]
+    slow = [
+        Client(gateway.port, receive_buffer=4096).send(get(path, key=gateway.keys.viewer)) for _ in range(5)
+    ]
     try:
         begun = time.monotonic()
         with Client(gateway.port) as client:
