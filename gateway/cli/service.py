@@ -15,6 +15,7 @@ from gateway.config.settings import Settings
 from gateway.control.errors import Invalid, ServiceError
 from gateway.control.passwords import Argon2Pool
 from gateway.control.service import KeyService
+from gateway.core.tokens import Digester
 from gateway.keys.peppers import PepperError, open_digester
 from gateway.store.base import Actor, Store, StoreError, StoreUrlError
 from gateway.store.urls import open_store
@@ -35,18 +36,25 @@ def with_service(settings: Settings, work: Callable[[KeyService], Awaitable[T]])
 @contextlib.asynccontextmanager
 async def opened_service(settings: Settings) -> AsyncIterator[KeyService]:
     """Lend the domain service on the settings' store, which is created or migrated first."""
-    async with opened_store(settings) as (store, _):
-        secrets = settings.secrets
-        digester = await open_digester(
-            store,
-            pepper=secrets.pepper.reveal if secrets.pepper else None,
-            pepper_file=Path(secrets.pepper_file) if secrets.pepper_file else None,
-        )
+    async with opened_digester(settings) as (store, digester):
         hasher = Argon2Pool(threads=1)
         try:
             yield KeyService(store, digester, hasher, settings.roles)
         finally:
             hasher.close()
+
+
+@contextlib.asynccontextmanager
+async def opened_digester(settings: Settings) -> AsyncIterator[tuple[Store, Digester]]:
+    """Lend the migrated store and the digester of its pepper."""
+    secrets = settings.secrets
+    async with opened_store(settings) as (store, _):
+        digester = await open_digester(
+            store,
+            pepper=secrets.pepper.reveal if secrets.pepper else None,
+            pepper_file=Path(secrets.pepper_file) if secrets.pepper_file else None,
+        )
+        yield store, digester
 
 
 @contextlib.asynccontextmanager
