@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MAXIMUM_KEY_BYTES = 65536
 
 
-@click.command()
+@click.command(short_help="Judge one request as the data path would, and tell each step.")
 @setting_flags("--upstream")
 @option("--key-file", metavar="F", help="The file that holds the key, `-` for stdin; without it: no key.")
 @option("--host", metavar="H", default="localhost", show_default=True, help="The Host of the request.")

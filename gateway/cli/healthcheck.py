@@ -14,7 +14,7 @@ TIMEOUT_S = 2.0
 _LOCAL = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  a wildcard, to where it is reachable
 
 
-@click.command()
+@click.command(short_help="Ask a running gateway whether it is ready.")
 @setting_flags("--ops-listen", "--listen")
 def healthcheck(**flags: Any) -> None:
     """Ask the ops listener for /readyz; exit 0 when it says ready, 1 otherwise."""

@@ -28,7 +28,7 @@ PORTS_TRIED = 100
 _ANYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  a wildcard, to where it is reachable
 
 
-@click.command()
+@click.command(short_help="Serve a demo backend on loopback, with two keys to try.")
 @setting_flags("--upstream", "--listen", "--ops-listen")
 def quickstart(**flags: Any) -> None:
     """Serve a demo backend (or --upstream) on loopback, with a viewer and an editor key to try."""

@@ -170,5 +170,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def refuse_unsupported(name: str, node: Node) -> None:
     """Raise ConfigError unless ``node`` leaves the subject of the unbuilt setting ``name`` off."""
     off = node.value is None or node.value == [] or node.value == {}
-    if not off and not (isinstance(node.value, str) and node.value in UNSUPPORTED[name]):
-        unsupported(name, node)
+    harmless = UNSUPPORTED[name]
+    if not off and not (isinstance(node.value, str) and node.value in harmless):
+        unsupported(f"{name} other than {min(harmless)}" if harmless else name, node)
