@@ -1,4 +1,4 @@
-"""Nothing of the caller's may pass for the gateway's word, and nothing else is changed on its way upstream."""
+"""Nothing of the caller's may pass for the gateway's word; nothing else is changed on its way upstream."""
 
 from __future__ import annotations
 

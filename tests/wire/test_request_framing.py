@@ -113,7 +113,13 @@ FIRST_LINES = [
     Bad("method of one token character", line(b"! /never HTTP/1.1"), 501, "not_implemented"),
     Bad("RTSP method", line(b"DESCRIBE rtsp://x HTTP/1.1"), (400, 501), ("bad_request", "not_implemented")),
     Bad("RTSP method on a path", line(b"SETUP /never HTTP/1.1"), 501, "not_implemented"),
-    Bad("long unknown method", line(b"A" * 300 + b" /never HTTP/1.1"), 501, "not_implemented"),
+    Bad("long unknown method", line(b"A" * 60 + b" /never HTTP/1.1"), 501, "not_implemented"),
+    Bad(
+        "endless unknown method",
+        line(b"A" * 300 + b" /never HTTP/1.1"),
+        (400, 501),
+        ("bad_request", "not_implemented"),
+    ),
     Bad(
         "HTTP/2 preface",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -226,7 +232,8 @@ LENGTHS = [
         Bad(f"Content-Length {value!r}", framing(b"Content-Length: " + value))
         for value in (
             b"003", b"00", b"+3", b"-3", b"-0", b"3 3", b"3, 3", b"3,3", b"3,", b",3", b"3;", b"3.0", b"3e0",
-            b"0x3", b"1_0", b"\xef\xbc\x91\xef\xbc\x92", b"", b" ", b"three", b"3\x00", b"3\x0b", b"\x0b3", b"3 x",
+            b"0x3", b"1_0", b"\xef\xbc\x91\xef\xbc\x92", b"", b" ", b"three", b"3\x00",
+            b"3\x0b", b"\x0b3", b"3 x",
             b"'3'",
         )
     ),

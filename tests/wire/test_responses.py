@@ -395,7 +395,8 @@ def test_date_of_the_backend_is_kept_and_a_missing_one_is_added(
 def test_hop_by_hop_fields_of_the_backend_end_here(gateway: Product, backend: Backend, path: str) -> None:
     fields = (
         b"Connection: keep-alive, X-Private, Content-Length\r\nKeep-Alive: timeout=5\r\n"
-        b"Proxy-Connection: x\r\nTE: trailers\r\nTrailer: X\r\nUpgrade: h2c\r\nX-Private: 1\r\nX-Public: 2\r\n"
+        b"Proxy-Connection: x\r\nTE: trailers\r\n"
+        b"Trailer: X\r\nUpgrade: h2c\r\nX-Private: 1\r\nX-Public: 2\r\n"
         b"Set-Cookie: a=1\r\nSet-Cookie: b=2\r\n"
         b"Server: backend/1.0\r\n"
     )

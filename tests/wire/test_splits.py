@@ -46,7 +46,7 @@ ENDS = ["bad field", "bad chunk", "bad version", "bare LF", "two lengths", "last
 def play(
     product: Product, backend: Backend, path: str, stream: bytes, at: Sequence[int]
 ) -> tuple[bytes, list[object]]:
-    """Send ``stream`` cut at ``at``; return the answers and what the backend read, less what always varies."""
+    """Send ``stream`` cut at ``at``; return the answers and what the backend read, less what varies."""
     begun = len(backend.requests_for(path))
     edges = [0, *sorted(set(at)), len(stream)]
     with Client(product.port) as client:
