@@ -35,8 +35,10 @@ from gateway.store.sqlite_follow import SqliteFollower
 from gateway.store.sqlite_steps import drive, schema_version
 from gateway.store.texts import Migration, migrations
 
-BULK_BATCH = 5000
-"""Keys a transaction: some 200 ms of work, so that a revocation never waits long behind an import."""
+BULK_BATCH = 1000
+BULK_LARGEST_BATCH = 20_000
+BULK_TRANSACTION_S = 0.5
+"""How long one transaction of an import may take, so that a revocation never waits long behind it."""
 
 R = TypeVar("R")
 
@@ -80,11 +82,14 @@ class SqliteStore:
     async def bulk_insert(self, records: Iterable[KeyRecord], actor: Actor) -> int:
         """Keep many keys in short transactions; other work goes between them."""
         source = iter(records)
-        total = 0
+        total, size = 0, BULK_BATCH
         await self._in_thread(self._hold)
         try:
-            while batch := await self._in_thread(lambda: list(itertools.islice(source, BULK_BATCH))):
+            while batch := list(itertools.islice(source, size)):
+                began = time.monotonic()
                 total += await self._write(ops.insert_keys(batch, actor))
+                fitting = size * BULK_TRANSACTION_S / (time.monotonic() - began)
+                size = max(BULK_BATCH, min(int(fitting), 2 * size, BULK_LARGEST_BATCH))
         finally:
             await self._in_thread(self._release)
         return total
@@ -212,7 +217,8 @@ class SqliteStore:
         with told_as_store_error(self._path):
             if self._held is None:
                 self._held = connect(self._path, writable=True)
-                self._held.execute("PRAGMA cache_size = -65536")
+                self._held.execute("PRAGMA cache_size = -262144")
+                self._held.execute("PRAGMA wal_autocheckpoint = 20000")
 
     def _release(self) -> None:
         if self._held is not None:
