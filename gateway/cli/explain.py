@@ -94,7 +94,7 @@ def _parse(lines: bytes, key: bytes | None, router: Router, limits: Limits) -> R
     if key is None:
         return parse_request_head(lines, limits)
     head = parse_request_head(lines + b"\r\nX-API-KEY: " + key, limits)
-    route = router.match(head.host, head.view) if isinstance(head, RequestHead) else None
+    route = router.match(head.fields.host, head.view) if isinstance(head, RequestHead) else None
     if route and "x-api-key" not in route.credentials:
         return parse_request_head(lines + b"\r\nAuthorization: Bearer " + key, limits)
     return head
@@ -118,7 +118,7 @@ async def _load(settings: Settings, router: Router) -> Snapshot:
 
 
 def _route(head: RequestHead, snapshot: Snapshot, settings: Settings) -> str:
-    route = snapshot.router.match(head.host, head.view)
+    route = snapshot.router.match(head.fields.host, head.view)
     if route is False:
         return "none: the path can be read in more than one way, or has what the route refuses"
     if route is None:
@@ -141,8 +141,8 @@ def _credential(
         return [("credential", "none is judged on this route")]
     if isinstance(decision, Reject) and decision.reason is Reason.BAD_REQUEST:
         return []  # judged before any credential
-    route = snapshot.router.match(head.host, head.view)
-    token = read_credential(head, route.credentials) if route else read_credential(head, _ANY)
+    route = snapshot.router.match(head.fields.host, head.view)
+    token = read_credential(head.fields, route.credentials if route else _ANY)
     if not isinstance(token, bytes):
         return [("credential", f"none that can be judged ({token})")]
     steps = [("credential", f"a token of {len(token)} characters, in {_field(head)}")]
@@ -155,7 +155,7 @@ def _credential(
 
 
 def _field(head: RequestHead) -> str:
-    return "X-API-KEY" if head.api_keys else "Authorization"
+    return "X-API-KEY" if head.fields.api_keys else "Authorization"
 
 
 _ANY = ("x-api-key", "authorization")

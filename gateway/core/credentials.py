@@ -7,7 +7,7 @@ Clients of the documents send ``Authorization: BEARER <token>``, ``Authorization
 
 from __future__ import annotations
 
-from gateway.core.http1 import RequestHead
+from gateway.core.http1 import FieldSection
 from gateway.core.refusals import Reason
 
 TOKEN_MAX = 8192
@@ -16,10 +16,10 @@ _TOKEN_BYTES = bytes(b for b in range(0x21, 0x7F) if b != ord(","))
 _SCHEMES = frozenset((b"bearer", b"x-api-key"))
 
 
-def read_credential(head: RequestHead, sources: tuple[str, ...]) -> bytes | Reason:
+def read_credential(fields: FieldSection, sources: tuple[str, ...]) -> bytes | Reason:
     """Return the token that the fields in ``sources`` carry, or why there is none to judge."""
-    keys = head.api_keys if "x-api-key" in sources else ()
-    authorizations = head.authorizations if "authorization" in sources else ()
+    keys = fields.api_keys if "x-api-key" in sources else ()
+    authorizations = fields.authorizations if "authorization" in sources else ()
     token = None
     if keys:
         if len(keys) > 1:
@@ -46,9 +46,9 @@ def bearer_token(value: bytes) -> bytes | None:
     return token.strip(b" ") if scheme.lower() in _SCHEMES else None
 
 
-def credential_lines(head: RequestHead, sources: tuple[str, ...]) -> list[bytes]:
+def credential_lines(fields: FieldSection, sources: tuple[str, ...]) -> list[bytes]:
     """Return the field lines that `read_credential` would read; another scheme's is not among them."""
-    lines = [line for line, _ in head.api_keys] if "x-api-key" in sources else []
-    if head.authorizations and "authorization" in sources:
-        lines += [line for line, value in head.authorizations if bearer_token(value) is not None]
+    lines = [line for line, _ in fields.api_keys] if "x-api-key" in sources else []
+    if fields.authorizations and "authorization" in sources:
+        lines += [line for line, value in fields.authorizations if bearer_token(value) is not None]
     return lines

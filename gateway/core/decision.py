@@ -66,7 +66,7 @@ def decide(head: RequestHead, snapshot: Snapshot, now: float) -> Decision:
     The route is matched first and told last, so what does not exist is revealed only to those who
     are let in; the order in between is design §5's.
     """
-    route = snapshot.router.match(head.host, head.view)
+    route = snapshot.router.match(head.fields.host, head.view)
     if route is False:
         return Reject(Reason.BAD_REQUEST)
     target: bytes | None = head.target
@@ -84,7 +84,7 @@ def decide(head: RequestHead, snapshot: Snapshot, now: float) -> Decision:
 
 def authenticate(head: RequestHead, route: Route | None, snapshot: Snapshot, now: float) -> LiveKey | Reject:
     """Find the live key that the request's credential proves, or say why there is none."""
-    token = read_credential(head, route.credentials if route is not None else _ANY_SOURCE)
+    token = read_credential(head.fields, route.credentials if route is not None else _ANY_SOURCE)
     if isinstance(token, Reason):
         return Reject(token)
     table = snapshot.keys
@@ -129,7 +129,7 @@ def _authorize(
     role = snapshot.roles.get(key.role)
     if role is None or not _is_let_in(key, role, route, head):
         return Reject(Reason.ROUTE_DENIED, key)
-    permission = min(key.permission, role.permission)
+    permission = key.permission if key.permission is role.permission else min(key.permission, role.permission)
     if (
         head.method not in READ_METHODS
         and permission < Permission.EDITOR

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from gateway.core.credentials import credential_lines
 from gateway.core.decision import Forward
-from gateway.core.http1 import RequestHead
+from gateway.core.http1 import FieldSection, RequestHead
 from gateway.core.model import Permission
 from gateway.core.refusals import REFUSALS, Reason
 from gateway.core.response import ResponseHead
@@ -37,19 +37,18 @@ def upstream_head(
         forwarded: the lines ``X-Forwarded-For`` and ``X-Forwarded-Proto`` of the connection.
         authority: the backend's own host, for a caller that named none (HTTP/1.0).
     """
-    route, key = forward.route, forward.key
-    parts = [b"%b %b HTTP/1.1" % (head.method, forward.target)]
-    parts += head.lines
-    for line in _lines_taken_out(head, forward):
+    route, key, fields = forward.route, forward.key, head.fields
+    parts = [b"%b %b HTTP/1.1" % (head.method, forward.target), *fields.lines]
+    for line in _lines_taken_out(fields, forward):
         parts.remove(line)
-    if head.host:
-        parts.append(b"X-Forwarded-Host: " + head.host)
+    if fields.host:
+        parts.append(b"X-Forwarded-Host: " + fields.host)
     else:
         parts.append(b"Host: " + authority)
-    if head.chunked:
+    if fields.chunked:
         parts.append(b"Transfer-Encoding: chunked")
     if route.via:
-        parts.append(b"Via: 1.%d %b" % (head.minor, via))
+        parts.append(b"Via: 1.%d %b" % (fields.minor, via))
     parts.append(b"X-Request-Id: " + request_id)
     parts.append(forwarded)
     if key is None or forward.permission is None:
@@ -59,27 +58,27 @@ def upstream_head(
     return b"\r\n".join(parts)
 
 
-def _lines_taken_out(head: RequestHead, forward: Forward) -> Iterable[bytes]:
+def _lines_taken_out(fields: FieldSection, forward: Forward) -> Iterable[bytes]:
     """Return the lines that stop here: the credential that was used, and a viewer's method overrides."""
     if forward.route.anonymous:
-        taken = _own_credential_lines(head)
+        taken = _own_credential_lines(fields)
     elif forward.route.forward_credential:
         taken = []
-    elif len(head.api_keys) == 1 and not head.authorizations and "x-api-key" in forward.route.credentials:
-        taken = [head.api_keys[0][0]]
+    elif len(fields.api_keys) == 1 and not fields.authorizations and "x-api-key" in forward.route.credentials:
+        taken = [fields.api_keys[0][0]]
     else:
-        taken = credential_lines(head, forward.route.credentials)
-    if head.overrides and (forward.permission is None or forward.permission < Permission.EDITOR):
-        taken += head.overrides
+        taken = credential_lines(fields, forward.route.credentials)
+    if fields.overrides and (forward.permission is None or forward.permission < Permission.EDITOR):
+        taken += fields.overrides
     return taken
 
 
-def _own_credential_lines(head: RequestHead) -> list[bytes]:
+def _own_credential_lines(fields: FieldSection) -> list[bytes]:
     """Return what an anonymous route takes out: every X-API-KEY, and bearer tokens of our own format."""
-    lines = [line for line, _ in head.api_keys]
-    if head.authorizations:
+    lines = [line for line, _ in fields.api_keys]
+    if fields.authorizations:
         marker = DEFAULT_PREFIX.encode("ascii")
-        borne = credential_lines(head, ("authorization",))
+        borne = credential_lines(fields, ("authorization",))
         lines += [line for line in borne if marker in line]
     return lines
 

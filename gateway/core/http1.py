@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 import msgspec
 
@@ -21,11 +22,10 @@ from gateway.core.fields import (
 )
 from gateway.core.limits import Limits
 from gateway.core.refusals import Reason
-from gateway.core.target import TARGET_BYTES, PathView, split_target, view_path
+from gateway.core.target import SUSPICIOUS, TARGET_BYTES, PathView, split_target, view_path
 
-# RFC 9110 §5.5: visible characters, SP, HTAB and obs-text; CR and LF are counted apart.
-HEAD_BYTES = bytes(b for b in range(256) if b in b"\t\r\n" or 0x20 <= b != 0x7F)
-_LINE_BYTES = HEAD_BYTES.replace(b"\r", b"").replace(b"\n", b"")
+# RFC 9110 §5.5: visible characters, SP, HTAB and obs-text.
+LINE_BYTES = bytes(b for b in range(256) if b == 9 or 0x20 <= b != 0x7F)
 
 # What llhttp knows, less CONNECT, TRACE (405) and the verbs of RTSP and HTTP/2.
 METHODS = frozenset(
@@ -47,23 +47,23 @@ NO_LENGTH = -1
 ENDLESS = 10**19
 
 
-class RequestHead(msgspec.Struct, gc=False):
-    """A request head that is well-formed.
+class FieldSection(msgspec.Struct, gc=False):
+    """The field lines of a request, read. Not changed once read, so one value may serve many requests.
 
-    ``target`` is in origin form; ``lines`` are the field lines that travel on, in order, as they
-    came; those of credentials and method overrides stand among them and are named apart, so that
-    a route can decide. ``content_length`` is -1 without one. ``via`` joins the Via values.
+    ``lines`` are those that travel on, in order, as they came; the lines of credentials and method
+    overrides stand among them and are named apart, so that a route can decide. ``content_length``
+    is -1 without one; ``via`` joins the Via values. ``raw`` and ``minor`` are what it was read from;
+    ``raw`` is None where more than that went into it (absolute form).
     """
 
-    method: bytes
-    target: bytes
+    raw: bytes | None
     minor: int
-    view: PathView
     lines: list[bytes]
     host: bytes = b""
     content_length: int = NO_LENGTH
     chunked: bool = False
     keep_alive: bool = True
+    has_body: bool = False
     api_keys: tuple[tuple[bytes, bytes], ...] = ()
     authorizations: tuple[tuple[bytes, bytes], ...] = ()
     overrides: tuple[bytes, ...] = ()
@@ -72,13 +72,16 @@ class RequestHead(msgspec.Struct, gc=False):
     via: bytes = b""
     upgrade: bytes = b""
     connection: tuple[bytes, ...] = ()
-    authority: bytes = b""
     fault: Reason | None = None
 
-    @property
-    def has_body(self) -> bool:
-        """Tell whether content is framed, be it empty chunks; ``Content-Length: 0`` is none."""
-        return self.chunked or self.content_length > 0
+
+class RequestHead(msgspec.Struct, gc=False):
+    """A request head that is well-formed; ``target`` is in origin form, or the asterisk of OPTIONS."""
+
+    method: bytes
+    target: bytes
+    view: PathView
+    fields: FieldSection
 
     @property
     def is_asterisk(self) -> bool:
@@ -86,44 +89,74 @@ class RequestHead(msgspec.Struct, gc=False):
         return self.target == b"*"
 
 
-def parse_request_head(data: bytes, limits: Limits) -> RequestHead | Reason:
+def parse_request_head(data: bytes, limits: Limits, last: FieldSection | None = None) -> RequestHead | Reason:
     """Read a whole head, given without the blank line that ends it.
+
+    ``last`` is the field section of the request before on the same connection: a caller that
+    repeats its lines to the byte, as clients do, need not have them read again.
 
     Returns the head, or why the message itself is refused; then the connection must be closed.
     """
-    lines = data.split(b"\r\n")
-    breaks = len(lines) - 1
-    if (
-        breaks > limits.header_lines
-        or data.translate(None, HEAD_BYTES)
-        or data.count(b"\n") != breaks
-        or data.count(b"\r") != breaks
-    ):
-        return head_fault(data + b"\r\n", limits) or Reason.HEAD_TOO_LARGE
-    parts = lines[0].split(b" ")
-    fault = _request_line_fault(lines[0], parts, limits)
+    line, _, section = data.partition(b"\r\n")
+    parts = line.split(b" ")
+    fault = _request_line_fault(line, parts, limits)
     if fault is not None:
         return fault
-    head = RequestHead(parts[0], parts[1], 1 if parts[2] == b"HTTP/1.1" else 0, _ROOT, [])
-    kept = head.lines
-    del lines[0]
+    method, target, version = parts
+    minor = 1 if version == b"HTTP/1.1" else 0
+    if last is not None and last.raw == section and last.minor == minor:
+        fields = last
+    else:
+        read = _read_fields(section, minor, limits)
+        if read is None:
+            return head_fault(data + b"\r\n", limits) or Reason.HEAD_TOO_LARGE
+        fields = read
+        if fields.fault is not None:
+            return fields.fault
+    if target[:1] == b"/":
+        if not fields.host and minor == 1:
+            return Reason.BAD_REQUEST
+    elif target != b"*":
+        absolute = _from_absolute_form(target, fields)
+        if absolute is None:
+            return Reason.BAD_REQUEST
+        target, fields = absolute
+    path = target if b"?" not in target else split_target(target)[0]
+    if SUSPICIOUS.search(path) is None:
+        return RequestHead(method, target, PathView((path,)), fields)
+    return Reason.BAD_REQUEST if b"\\" in path else RequestHead(method, target, view_path(path), fields)
+
+
+def _read_fields(section: bytes, minor: int, limits: Limits) -> FieldSection | None:
+    """Read a field section; None if a line is malformed or there are too many."""
+    lines = section.split(b"\r\n") if section else []
+    count = len(lines)
+    # With every legal byte taken out, what is left must be the line breaks, each a pair.
+    if count > limits.header_lines or section.translate(None, LINE_BYTES) != b"\r\n" * (count - 1):
+        return None
+    fields = FieldSection(section, minor, [])
+    kept = fields.lines
     for line in lines:
         name, colon, value = line.partition(b":")
         kind = REQUEST_KINDS.get(name)
         if kind is None:
             kind = classify_request_field(name)
         if not colon:
-            return Reason.BAD_REQUEST
-        if not kind:
+            return None
+        if kind is _PLAIN:
             kept.append(line)
-        elif kind != Kind.DROPPED:
-            if kind == Kind.INVALID:
-                return Reason.BAD_REQUEST
-            _HANDLERS[kind](head, line, value.strip(b" \t"))
-    return _judge(head) or head
+        elif kind is not _DROPPED:
+            if kind is _INVALID:
+                return None
+            _HANDLERS[kind](fields, line, value.strip(b" \t"))
+    _settle(fields)
+    return fields
 
 
-_ROOT = PathView((b"/",))
+# Enum members cost a look-up each; a loop over field lines wants them at hand.
+_PLAIN = Kind.PLAIN
+_DROPPED = Kind.DROPPED
+_INVALID = Kind.INVALID
 
 
 def _request_line_fault(line: bytes, parts: list[bytes], limits: Limits) -> Reason | None:
@@ -169,7 +202,7 @@ def _started_line_fault(line: bytes, limits: Limits) -> Reason | None:
     """Judge as much of a request line as is there: illegal bytes, then the target's length."""
     space = line.find(b" ", 0, _METHOD_MAX + 1)
     readable = line[: space + 1 + limits.target_bytes] if space >= 0 else line[: _METHOD_MAX + 1]
-    if readable.translate(None, _LINE_BYTES):
+    if readable.translate(None, LINE_BYTES):
         return Reason.BAD_REQUEST
     if space < 0:
         return Reason.BAD_REQUEST if len(line) > _METHOD_MAX else None
@@ -205,13 +238,13 @@ def _line_fault(line: bytes, number: int, limits: Limits) -> Reason | None:
         return fault or Reason.BAD_REQUEST
     line = line[:-1]
     if number == 0:
-        if line.translate(None, _LINE_BYTES):
+        if line.translate(None, LINE_BYTES):
             return _started_line_fault(line, limits) or Reason.BAD_REQUEST
         return _request_line_fault(line, line.split(b" "), limits)
     name, colon, _ = line.partition(b":")
     if not line:
         return None
-    if not colon or line.translate(None, _LINE_BYTES) or classify_request_field(name) == Kind.INVALID:
+    if not colon or line.translate(None, LINE_BYTES) or classify_request_field(name) == Kind.INVALID:
         return Reason.BAD_REQUEST
     return None
 
@@ -219,16 +252,16 @@ def _line_fault(line: bytes, number: int, limits: Limits) -> Reason | None:
 # -- One field each. Faults found here are told only when every line has been read.
 
 
-def _refuse(head: RequestHead, reason: Reason = Reason.BAD_REQUEST) -> None:
-    if head.fault is None:
-        head.fault = reason
+def _refuse(fields: FieldSection, reason: Reason = Reason.BAD_REQUEST) -> None:
+    if fields.fault is None:
+        fields.fault = reason
 
 
-def _on_host(head: RequestHead, line: bytes, value: bytes) -> None:
-    if head.host or not is_authority(value):
-        _refuse(head)
-    head.host = value or b" "
-    head.lines.append(line)
+def _on_host(fields: FieldSection, line: bytes, value: bytes) -> None:
+    if fields.host or not is_authority(value):
+        _refuse(fields)
+    fields.host = value or b" "
+    fields.lines.append(line)
 
 
 def is_authority(value: bytes) -> bool:
@@ -237,13 +270,13 @@ def is_authority(value: bytes) -> bool:
     return match is not None and (not match[1] or int(match[1]) <= 65535)
 
 
-def _on_content_length(head: RequestHead, line: bytes, value: bytes) -> None:
+def _on_content_length(fields: FieldSection, line: bytes, value: bytes) -> None:
     length = parse_content_length(value)
-    if length is None or head.content_length != NO_LENGTH:
-        _refuse(head)
+    if length is None or fields.content_length != NO_LENGTH:
+        _refuse(fields)
     else:
-        head.content_length = length
-    head.lines.append(line)
+        fields.content_length = length
+    fields.lines.append(line)
 
 
 def parse_content_length(value: bytes) -> int | None:
@@ -253,67 +286,68 @@ def parse_content_length(value: bytes) -> int | None:
     return int(value) if len(value) <= 19 else ENDLESS
 
 
-def _on_transfer_encoding(head: RequestHead, line: bytes, value: bytes) -> None:
+def _on_transfer_encoding(fields: FieldSection, line: bytes, value: bytes) -> None:
     # RFC 9112 §6.1: one final chunked, and nothing that another parser might read otherwise.
-    if head.chunked or head.minor == 0:
-        _refuse(head)
+    if fields.chunked or fields.minor == 0:
+        _refuse(fields)
     elif value.lower() == b"chunked":
-        head.chunked = True
+        fields.chunked = True
     else:
-        _refuse(head, Reason.NOT_IMPLEMENTED if _is_other_coding(value) else Reason.BAD_REQUEST)
+        _refuse(fields, Reason.NOT_IMPLEMENTED if _is_other_coding(value) else Reason.BAD_REQUEST)
 
 
 def _is_other_coding(value: bytes) -> bool:
     return bool(TOKEN.fullmatch(value)) and b"chunked" not in value.lower()
 
 
-def _on_connection(head: RequestHead, line: bytes, value: bytes) -> None:
-    head.connection += connection_options(value)
+def _on_connection(fields: FieldSection, line: bytes, value: bytes) -> None:
+    fields.connection += connection_options(value)
 
 
+@lru_cache(maxsize=256)
 def connection_options(value: bytes) -> tuple[bytes, ...]:
     """Return the options of a Connection value, lower-case, without empty ones (RFC 9110 §7.6.1)."""
     return tuple(option for part in value.lower().split(b",") if (option := part.strip(b" \t")))
 
 
-def _on_api_key(head: RequestHead, line: bytes, value: bytes) -> None:
-    head.api_keys += ((line, value),)
-    head.lines.append(line)
+def _on_api_key(fields: FieldSection, line: bytes, value: bytes) -> None:
+    fields.api_keys += ((line, value),)
+    fields.lines.append(line)
 
 
-def _on_authorization(head: RequestHead, line: bytes, value: bytes) -> None:
-    head.authorizations += ((line, value),)
-    head.lines.append(line)
+def _on_authorization(fields: FieldSection, line: bytes, value: bytes) -> None:
+    fields.authorizations += ((line, value),)
+    fields.lines.append(line)
 
 
-def _on_expect(head: RequestHead, line: bytes, value: bytes) -> None:
+def _on_expect(fields: FieldSection, line: bytes, value: bytes) -> None:
     # RFC 9110 §10.1.1: a server ignores the expectation of an HTTP/1.0 caller.
-    if head.minor == 0:
+    if fields.minor == 0:
         return
-    head.expectation = b"%b, %b" % (head.expectation, value) if head.expectation else value or b" "
-    head.lines.append(line)
+    fields.expectation = b"%b, %b" % (fields.expectation, value) if fields.expectation else value or b" "
+    fields.lines.append(line)
 
 
-def _on_upgrade(head: RequestHead, line: bytes, value: bytes) -> None:
-    head.upgrade += value.lower() + b","
+def _on_upgrade(fields: FieldSection, line: bytes, value: bytes) -> None:
+    fields.upgrade += value.lower() + b","
 
 
-def _on_request_id(head: RequestHead, line: bytes, value: bytes) -> None:
-    if _REQUEST_ID.fullmatch(value) and not head.request_id:
-        head.request_id = value
+def _on_request_id(fields: FieldSection, line: bytes, value: bytes) -> None:
+    if _REQUEST_ID.fullmatch(value) and not fields.request_id:
+        fields.request_id = value
 
 
-def _on_via(head: RequestHead, line: bytes, value: bytes) -> None:
-    head.via += b"," + value
-    head.lines.append(line)
+def _on_via(fields: FieldSection, line: bytes, value: bytes) -> None:
+    fields.via += b"," + value
+    fields.lines.append(line)
 
 
-def _on_override(head: RequestHead, line: bytes, value: bytes) -> None:
-    head.overrides += (line,)
-    head.lines.append(line)
+def _on_override(fields: FieldSection, line: bytes, value: bytes) -> None:
+    fields.overrides += (line,)
+    fields.lines.append(line)
 
 
-_HANDLERS: dict[Kind, Callable[[RequestHead, bytes, bytes], None]] = {
+_HANDLERS: dict[Kind, Callable[[FieldSection, bytes, bytes], None]] = {
     Kind.HOST: _on_host,
     Kind.CONTENT_LENGTH: _on_content_length,
     Kind.TRANSFER_ENCODING: _on_transfer_encoding,
@@ -328,49 +362,38 @@ _HANDLERS: dict[Kind, Callable[[RequestHead, bytes, bytes], None]] = {
 }
 
 
-# -- What only the whole head shows.
+# -- What only the whole section shows.
 
 
-def _judge(head: RequestHead) -> Reason | None:
-    if head.fault is not None:
-        return head.fault
-    if head.chunked and head.content_length != NO_LENGTH:
-        return Reason.BAD_REQUEST  # RFC 9112 §6.3: both framings present; refuse, don't choose.
-    if head.target[:1] == b"/":
-        if not head.host and head.minor == 1:
-            return Reason.BAD_REQUEST
-    elif not head.is_asterisk and not _from_absolute_form(head):
-        return Reason.BAD_REQUEST
-    if head.upgrade and head.has_body and b"websocket" in head.upgrade:
-        return Reason.BAD_REQUEST
-    path = head.target if b"?" not in head.target else split_target(head.target)[0]
-    if b"\\" in path:
-        return Reason.BAD_REQUEST
-    head.view = view_path(path)
-    if head.connection:
-        _apply_connection(head)
-    elif head.minor == 0:
-        head.keep_alive = False
-    return None
+def _settle(fields: FieldSection) -> None:
+    length = fields.content_length
+    fields.has_body = fields.chunked or length > 0
+    # RFC 9112 §6.3: both framings present; refuse, don't choose.
+    if fields.chunked and length != NO_LENGTH:
+        _refuse(fields)
+    if fields.upgrade and fields.has_body and b"websocket" in fields.upgrade:
+        _refuse(fields)
+    if fields.connection:
+        _apply_connection(fields)
+    elif fields.minor == 0:
+        fields.keep_alive = False
 
 
-def _from_absolute_form(head: RequestHead) -> bool:
-    """Turn ``http://host/path`` into origin form; False unless it agrees with Host (RFC 9112 §3.2.2)."""
-    authority, slash, rest = head.target[len(b"http://") :].partition(b"/")
+def _from_absolute_form(target: bytes, fields: FieldSection) -> tuple[bytes, FieldSection] | None:
+    """Turn ``http://host/path`` into origin form; None unless it agrees with Host (RFC 9112 §3.2.2)."""
+    authority, slash, rest = target[len(b"http://") :].partition(b"/")
     bare, mark, query = authority.partition(b"?")
     if mark:
-        authority, rest = bare, mark + query
+        authority, rest = bare, mark + query + slash + rest
     if not is_authority(authority):
-        return False
-    if head.minor == 1 and not head.host:
-        return False
-    if head.host and _without_default_port(head.host) != _without_default_port(authority):
-        return False
-    head.target = b"/" + rest if slash or mark else b"/"
-    head.lines[:] = [line for line in head.lines if line[:5].lower() != b"host:"]
-    head.lines.insert(0, b"Host: " + authority)
-    head.host = authority
-    return True
+        return None
+    if fields.minor == 1 and not fields.host:
+        return None
+    if fields.host and _without_default_port(fields.host) != _without_default_port(authority):
+        return None
+    lines = [line for line in fields.lines if line[:5].lower() != b"host:"]
+    lines.insert(0, b"Host: " + authority)
+    return b"/" + rest, msgspec.structs.replace(fields, raw=None, lines=lines, host=authority)
 
 
 def _without_default_port(authority: bytes) -> bytes:
@@ -384,13 +407,13 @@ _UNNAMEABLE = frozenset(
 )
 
 
-def _apply_connection(head: RequestHead) -> None:
-    options = head.connection
+def _apply_connection(fields: FieldSection) -> None:
+    options = fields.connection
     close = b"close" in options
-    head.keep_alive = not close and (head.minor == 1 or b"keep-alive" in options)
+    fields.keep_alive = not close and (fields.minor == 1 or b"keep-alive" in options)
     named = frozenset(options) - {b"close", b"keep-alive"}
     if named:
-        head.lines[:] = [line for line in head.lines if not _is_named(line, named)]
+        fields.lines[:] = [line for line in fields.lines if not _is_named(line, named)]
 
 
 def _is_named(line: bytes, named: frozenset[bytes]) -> bool:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import enum
 import re
+from functools import lru_cache
 
 import msgspec
 
 from gateway.core.fields import RESPONSE_KINDS, Kind, classify_response_field
-from gateway.core.http1 import HEAD_BYTES, NO_LENGTH, connection_options, parse_content_length
+from gateway.core.http1 import LINE_BYTES, NO_LENGTH, connection_options, parse_content_length
 
 RESPONSE_HEAD_MAX = 65536
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([^\r\n]*))?")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _TIMEOUT = re.compile(rb"(?:^|[,\s])timeout=\"?([0-9]{1,9})")
 
 
@@ -28,11 +29,13 @@ class Framing(enum.IntEnum):
 
 
 class ResponseHead(msgspec.Struct, gc=False):
-    """A response head that is well-formed; ``lines`` travel on as they came.
+    """A response head that is well-formed. Not changed once read, so one value may serve again.
 
-    ``idle_s`` is the backend's own ``Keep-Alive: timeout``, in seconds, or None.
+    ``lines`` travel on as they came; ``raw`` is what it was read from. ``idle_s`` is the backend's
+    own ``Keep-Alive: timeout``, in seconds, or None.
     """
 
+    raw: bytes
     minor: int
     status: int
     status_text: bytes
@@ -48,15 +51,13 @@ class ResponseHead(msgspec.Struct, gc=False):
 def parse_response_head(data: bytes) -> ResponseHead | None:
     """Read a whole response head, given without its blank line; None if it is not valid HTTP/1.x."""
     lines = data.split(b"\r\n")
-    breaks = len(lines) - 1
-    if data.translate(None, HEAD_BYTES) or data.count(b"\n") != breaks or data.count(b"\r") != breaks:
+    status_line = read_status_line(lines[0])
+    # With every legal byte taken out, what is left must be the line breaks, each a pair.
+    if status_line is None or data.translate(None, LINE_BYTES) != b"\r\n" * (len(lines) - 1):
         return None
-    match = _STATUS_LINE.fullmatch(lines[0])
-    if match is None:
-        return None
-    minor, status, reason = match.groups(b"")
-    head = ResponseHead(int(minor), int(status), b"%b %b" % (status, reason), [])
-    kept = head.lines
+    minor, status, text = status_line
+    kept: list[bytes] = []
+    head = ResponseHead(data, minor, status, text, kept)
     del lines[0]
     for line in lines:
         name, colon, value = line.partition(b":")
@@ -65,30 +66,48 @@ def parse_response_head(data: bytes) -> ResponseHead | None:
             kind = classify_response_field(name)
         if not colon:
             return None
-        if not kind:
+        if kind is _PLAIN:
             kept.append(line)
-        elif kind != Kind.DROPPED and not _take(head, kind, line, value.strip(b" \t")):
+        elif kind is not _DROPPED and not _take(head, kind, line, value.strip(b" \t")):
             return None
     return _settled(head)
 
 
+# Enum members cost a look-up each; a loop over field lines wants them at hand.
+_PLAIN = Kind.PLAIN
+_DROPPED = Kind.DROPPED
+_DATE = Kind.DATE
+_CONTENT_LENGTH = Kind.CONTENT_LENGTH
+_CONNECTION = Kind.CONNECTION
+
+
+@lru_cache(maxsize=256)
+def read_status_line(line: bytes) -> tuple[int, int, bytes] | None:
+    """Return the minor version, the status and the text after the version; None if not valid."""
+    match = _STATUS_LINE.fullmatch(line)
+    if match is None:
+        return None
+    minor, status, reason = match.groups(b"")
+    return int(minor), int(status), b"%b %b" % (status, reason)
+
+
 def _take(head: ResponseHead, kind: Kind, line: bytes, value: bytes) -> bool:
     """Take a line that means something to us; False if it is not valid here."""
-    if kind == Kind.DATE:
+    if kind is _DATE:
         if not head.has_date:
             head.has_date = True
             head.lines.append(line)
-    elif kind == Kind.CONTENT_LENGTH:
+    elif kind is _CONTENT_LENGTH:
         length = parse_content_length(value)
         if length is None or head.content_length != NO_LENGTH:
             return False
         head.content_length = length
+    elif kind is _CONNECTION:
+        head.connection += connection_options(value)
     elif kind == Kind.TRANSFER_ENCODING:
         if head.chunked or head.minor == 0 or value.lower() != b"chunked":
             return False
         head.chunked = True
-    elif kind == Kind.CONNECTION:
-        head.connection += connection_options(value)
     elif kind == Kind.KEEP_ALIVE:
         timeout = _TIMEOUT.search(value.lower())
         head.idle_s = int(timeout[1]) if timeout else head.idle_s
@@ -103,24 +122,27 @@ def _settled(head: ResponseHead) -> ResponseHead | None:
     options = head.connection
     if options:
         head.keep_alive = b"close" not in options and (head.minor == 1 or b"keep-alive" in options)
-        named = frozenset(options) - {b"close", b"keep-alive", b"date"}
-        if named:
+        if len(options) > 1 or options[0] not in _PERSISTENCE:
+            named = frozenset(options) - _PERSISTENCE - {b"date"}
             head.lines[:] = [line for line in head.lines if line.partition(b":")[0].lower() not in named]
     elif head.minor == 0:
         head.keep_alive = False
     return head
 
 
-def response_framing(head: ResponseHead, method: bytes) -> Framing:
-    """Tell how the content that follows this head is framed, given the request's method.
+_PERSISTENCE = frozenset((b"close", b"keep-alive"))
+# No content follows these, whatever their fields say: RFC 9112 §6.3, and 205 by RFC 9110 §15.3.6.
+_EMPTY = frozenset((204, 205, 304))
 
-    205 has no content either (RFC 9110 §15.3.6), whatever its fields say.
-    """
-    status = head.status
-    if method == b"HEAD" or status == 204 or status == 304 or status == 205 or status < 200:
-        return Framing.NONE
-    if head.chunked:
-        return Framing.CHUNKED
-    if head.content_length >= 0:
-        return Framing.LENGTH if head.content_length else Framing.NONE
-    return Framing.CLOSE
+
+def response_framing(head: ResponseHead, method: bytes) -> Framing:
+    """Tell how the content that follows this head is framed, given the request's method."""
+    if head.content_length > 0 and method != b"HEAD" and head.status >= 200 and head.status not in _EMPTY:
+        return _LENGTH
+    if method == b"HEAD" or head.status < 200 or head.status in _EMPTY or head.content_length == 0:
+        return _NONE
+    return Framing.CHUNKED if head.chunked else Framing.CLOSE
+
+
+_NONE = Framing.NONE
+_LENGTH = Framing.LENGTH

@@ -1,6 +1,6 @@
 """A caller's connection: requests are taken from it one at a time, and answered in order.
 
-Imports ``core`` and its neighbours. A protocol callback feeds, advances and acts; deadlines are
+Imports ``core``, ``observe`` and its neighbours. A protocol callback feeds, advances and acts; deadlines are
 one number that the server sweeps.
 """
 
@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from gateway.core.decision import decide
 from gateway.core.headers import asterisk_response, refusal_response
-from gateway.core.http1 import ENDLESS, RequestHead, head_fault, parse_request_head
+from gateway.core.http1 import ENDLESS, FieldSection, RequestHead, head_fault, parse_request_head
 from gateway.core.model import LiveKey, Reject
 from gateway.core.refusals import REFUSALS, Reason
 from gateway.dataplane.exchange import Exchange
+from gateway.observe import Outcome
 
 if TYPE_CHECKING:
     from gateway.dataplane.server import Server
@@ -35,6 +36,11 @@ _WRITE_HIGH_WATER = 131072
 _RESET = struct.pack("ii", 1, 0)
 
 
+# A field section that is longer is read each time rather than kept with its connection.
+_REPEATED_MAX = 4096
+_TURNS = range(TURNS_MAX)
+
+
 class Phase(enum.IntEnum):
     """Where a connection stands."""
 
@@ -43,6 +49,12 @@ class Phase(enum.IntEnum):
     BUSY = 2  # an exchange is under way
     LINGER = 3  # the last answer was written; what comes is ignored
     CLOSED = 4
+
+
+# An enum's member costs a look-up of its own; these are read several times a request.
+_IDLE = Phase.IDLE
+_HEAD = Phase.HEAD
+_BUSY = Phase.BUSY
 
 
 class Downstream(asyncio.Protocol):
@@ -60,6 +72,7 @@ class Downstream(asyncio.Protocol):
         "_blank_lines",
         "_buffer",
         "_exchange",
+        "_fields",
         "_half_closed",
         "_head_since",
         "_phase",
@@ -86,6 +99,7 @@ class Downstream(asyncio.Protocol):
         self._phase = Phase.IDLE
         self._buffer = b""
         self._exchange: Exchange | None = None
+        self._fields: FieldSection | None = None
         self._head_since = 0.0
         self._blank_lines = 0
         self._half_closed = False
@@ -116,7 +130,7 @@ class Downstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes: of the content under way, or of the next head."""
         phase = self._phase
-        if phase is Phase.BUSY:
+        if phase is _BUSY:
             exchange = self._exchange
             assert exchange is not None
             rest = exchange.on_request_data(data)
@@ -125,7 +139,7 @@ class Downstream(asyncio.Protocol):
                 if len(self._buffer) > PIPELINE_MAX and not self._pipeline_held:
                     self._pipeline_held = True
                     self.transport.pause_reading()
-        elif phase <= Phase.HEAD:
+        elif phase is _IDLE or phase is _HEAD:
             self._buffer = self._buffer + data if self._buffer else data
             self._advance()
 
@@ -187,33 +201,35 @@ class Downstream(asyncio.Protocol):
 
     def _advance(self) -> None:
         """Take requests from the buffer, in order, until one is under way or none is whole."""
-        for _ in range(TURNS_MAX):
-            if not self._buffer or self._phase > Phase.HEAD or self.write_paused:
-                break
-            if not self._take_request(self._buffer):
+        for _ in _TURNS:
+            if not self._buffer or self.write_paused or not self._take_request(self._buffer):
                 break
         else:
             asyncio.get_running_loop().call_soon(self._advance)
         if self._pipeline_held and len(self._buffer) <= PIPELINE_MAX and not self.transport.is_closing():
             self._pipeline_held = False
             self.transport.resume_reading()
-        if self._half_closed and not self._buffer and self._phase <= Phase.HEAD:
+        if self._half_closed and not self._buffer and self._phase <= _HEAD:
             self.close_gently(self.server.clock())
 
     def _take_request(self, data: bytes) -> bool:
         """Take one request from the buffer; False where none is whole, or none may follow."""
+        if self._phase > _HEAD:
+            return False
         if data[0] == 13:
             return self._take_blank_line(data)
         end = data.find(b"\r\n\r\n")
-        if end < 0 or end + 4 > self.server.limits.head_bytes:
+        server = self.server
+        if end < 0 or end + 4 > server.limits.head_bytes:
             self._wait_for_head(data)
             return False
-        now = self.server.clock()
-        head = parse_request_head(data[:end], self.server.limits)
+        now = server.clock()
+        head = parse_request_head(data[:end], server.limits, self._fields)
         if not isinstance(head, RequestHead):
             self._refuse_message(head, now)
             self.close_gently(now)
             return False
+        self._fields = head.fields if end <= _REPEATED_MAX else None
         self._blank_lines = 0
         self._buffer = data[end + 4 :]
         return self._answer(head, now)
@@ -262,23 +278,23 @@ class Downstream(asyncio.Protocol):
 
     def _answer(self, head: RequestHead, now: float) -> bool:
         """Refuse a request, or set it going; True when the next may be taken at once."""
-        server = self.server
-        request_id = head.request_id or server.next_request_id()
-        if head.via and server.pseudonym in head.via:
+        server, fields = self.server, head.fields
+        request_id = fields.request_id or server.next_request_id()
+        if fields.via and server.pseudonym in fields.via:
             return self._refuse(Reason.LOOP_DETECTED, head, request_id, now)
-        if head.is_asterisk:
+        if head.target == b"*":
             return self._answer_asterisk(head, request_id, now)
         decision = decide(head, server.snapshot, now)
         if isinstance(decision, Reject):
             return self._refuse(decision.reason, head, request_id, now, decision.key)
-        if head.expectation and head.expectation.lower() != b"100-continue":
+        if fields.expectation and fields.expectation.lower() != b"100-continue":
             return self._refuse(Reason.EXPECTATION_FAILED, head, request_id, now, decision.key)
-        length, limit = head.content_length, server.limits.body_bytes
+        length, limit = fields.content_length, server.limits.body_bytes
         if length > 0 and (length >= ENDLESS or (limit is not None and length > limit)):
             return self._refuse(Reason.BODY_TOO_LARGE, head, request_id, now, decision.key)
         started_at = self._started_at(now)
-        self._phase = Phase.BUSY
-        self._exchange = exchange = Exchange(self, head, decision, request_id, started_at=started_at, now=now)
+        self._phase = _BUSY
+        self._exchange = exchange = Exchange(self, head, decision, request_id, started_at, now)
         self._buffer = exchange.start(self._buffer, now)
         return False
 
@@ -290,7 +306,7 @@ class Downstream(asyncio.Protocol):
         if not keep:
             self.close_gently(now)
             return
-        self._phase = Phase.IDLE
+        self._phase = _IDLE
         self.deadline = now + self.server.timeouts.keep_alive
         if self._buffer or self._half_closed:
             self._advance()
@@ -327,11 +343,10 @@ class Downstream(asyncio.Protocol):
 
     def _may_keep(self, head: RequestHead) -> bool:
         """Tell whether the connection stays in step; steps over content that is wholly here."""
-        if not head.keep_alive or self.server.draining:
+        fields = head.fields
+        if not fields.keep_alive or fields.chunked or self.server.draining:
             return False
-        if head.chunked:
-            return False
-        length = max(head.content_length, 0)
+        length = max(fields.content_length, 0)
         if length > len(self._buffer):
             return False
         self._buffer = self._buffer[length:]
@@ -360,7 +375,7 @@ class Downstream(asyncio.Protocol):
         head = exchange.head
         self._exchange = None
         keep = (
-            head.keep_alive
+            head.fields.keep_alive
             and exchange.request_complete
             and not self.server.draining
             and not REFUSALS[reason].closes
@@ -385,20 +400,26 @@ class Downstream(asyncio.Protocol):
         now: float,
         key: LiveKey | None,
     ) -> None:
-        self.server.record(
-            request_id=request_id,
-            route="",
-            head=head,
-            status=status,
-            reason=reason,
-            started_at=self._started_at(now),
-            now=now,
-            upstream="",
-            upstream_s=None,
-            bytes_in=0,
-            bytes_out=0,
-            key=key,
-            peer=self.peer,
+        server = self.server
+        started_at = self._started_at(now)
+        method, target = (head.method, head.target) if head is not None else (b"", b"")
+        server.observer.record(
+            Outcome(
+                server.epoch_offset_s + started_at,
+                request_id,
+                "",
+                method,
+                target,
+                status,
+                reason,
+                now - started_at,
+                "",
+                None,
+                0,
+                0,
+                key,
+                self.peer,
+            )
         )
 
     # -- The connection.
@@ -450,7 +471,7 @@ def _connection(head: RequestHead, *, keep: bool) -> bytes:
     """Return the Connection value that tells this caller whether the connection goes on."""
     if not keep:
         return b"close"
-    return b"keep-alive" if head.minor == 0 else b""
+    return b"keep-alive" if head.fields.minor == 0 else b""
 
 
 def _address(peername: Any) -> str:

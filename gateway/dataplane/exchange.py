@@ -18,6 +18,7 @@ from gateway.core.model import Reject
 from gateway.core.refusals import REFUSALS, Reason
 from gateway.core.response import Framing, ResponseHead
 from gateway.dataplane.upstream import UpstreamConnection
+from gateway.observe import Outcome
 
 if TYPE_CHECKING:
     from gateway.dataplane.downstream import Downstream
@@ -29,6 +30,8 @@ DECISION_MAX_S = 1.0
 # How long the backend may leave a caller that waits for 100 Continue without an answer, in seconds.
 CONTINUE_AFTER_S = 1.0
 _JOIN_MAX = 16384
+_CHUNKED = Framing.CHUNKED
+_CLOSE = Framing.CLOSE
 CLIENT_CLOSED = 499
 
 # RFC 9110 §9.2.2, and only without content: what may be sent twice.
@@ -50,6 +53,7 @@ class Exchange:
         "_decided_on",
         "_done",
         "_down",
+        "_fields",
         "_forward",
         "_framing",
         "_keep",
@@ -76,15 +80,16 @@ class Exchange:
         head: RequestHead,
         forward: Forward,
         request_id: bytes,
-        *,
         started_at: float,
         now: float,
     ) -> None:
         """Take a request whose first byte came at ``started_at`` and that was let in at ``now``."""
         server = down.server
+        fields = head.fields
         self._down = down
         self._server = server
         self.head = head
+        self._fields = fields
         self.method = head.method
         self.request_id = request_id
         self.started_at = started_at
@@ -98,9 +103,9 @@ class Exchange:
         self._sent_at: float | None = None
         self._pending: list[bytes] = []
         self._pending_bytes = 0
-        self._chunks = ChunkedReader() if head.chunked else None
-        self._remaining = max(head.content_length, 0)
-        self.request_complete = not head.has_body
+        self.request_complete = not fields.has_body
+        self._chunks = ChunkedReader() if fields.chunked else None
+        self._remaining = fields.content_length
         self._status = 0
         self._answered = False
         self._framing = Framing.NONE
@@ -130,7 +135,7 @@ class Exchange:
         timeouts = self._server.timeouts
         if self.request_complete:
             return timeouts.response_head
-        if self.head.expectation and not self._continued and not self.bytes_in:
+        if self._fields.expectation and not self._continued and not self.bytes_in:
             return CONTINUE_AFTER_S
         return timeouts.body_stall
 
@@ -149,7 +154,8 @@ class Exchange:
         pending = self._pending
         if not pending:
             connection.transport.write(head)
-        elif self._pending_bytes <= _JOIN_MAX:
+            return
+        if self._pending_bytes <= _JOIN_MAX:
             connection.transport.write(b"".join((head, *pending)))
         else:
             connection.transport.writelines((head, *pending))
@@ -234,7 +240,7 @@ class Exchange:
 
     def on_interim(self, head: ResponseHead) -> None:
         """Pass a 1xx on to a caller that can read it; 100 at most once (RFC 9110 §15.2)."""
-        if self.head.minor == 0 or (head.status == 100 and self._continued):
+        if self._fields.minor == 0 or (head.status == 100 and self._continued):
             return
         if head.status == 100:
             self._continued = True
@@ -243,11 +249,11 @@ class Exchange:
 
     def on_response(self, head: ResponseHead, framing: Framing, content: bytes, *, last: bool) -> None:
         """Pass the response's head on, and what came with it, in one write."""
-        server, down, request = self._server, self._down, self.head
+        server, down, request = self._server, self._down, self._fields
         self._answered = True
         self._status = head.status
         self._framing = framing
-        unframed = framing >= Framing.CHUNKED
+        unframed = framing is _CHUNKED or framing is _CLOSE
         self._chunked_out = chunked = unframed and request.minor == 1
         # An early answer leaves content unread, which must not be taken for the next request.
         self._keep = keep = (
@@ -307,7 +313,7 @@ class Exchange:
         self._fail(Reason.UPSTREAM_PROTOCOL_ERROR)
 
     def _may_repeat(self) -> bool:
-        return self.method in _IDEMPOTENT and not self.head.has_body
+        return self.method in _IDEMPOTENT and not self._fields.has_body
 
     def hold_reading(self) -> None:
         """Stop reading from the caller: the backend does not keep up."""
@@ -353,7 +359,7 @@ class Exchange:
             self._down.deadline = now + timeouts.connect
         elif self.request_complete or self._down.reading_held:
             self._fail(Reason.UPSTREAM_TIMEOUT)
-        elif self.head.expectation and not self._continued and not self.bytes_in:
+        elif self._fields.expectation and not self._continued and not self.bytes_in:
             self._continued = True
             self._down.transport.write(CONTINUE)
             self._down.deadline = now + timeouts.body_stall
@@ -388,18 +394,22 @@ class Exchange:
     def _finish(self, status: int, reason: str | None, now: float) -> None:
         self._done = True
         sent_at = self._sent_at
-        self._server.record(
-            request_id=self.request_id,
-            route=self._forward.route.name,
-            head=self.head,
-            status=status,
-            reason=reason,
-            started_at=self.started_at,
-            now=now,
-            upstream=self._pool.name,
-            upstream_s=None if sent_at is None else now - sent_at,
-            bytes_in=self.bytes_in,
-            bytes_out=self.bytes_out,
-            key=self._forward.key,
-            peer=self._down.peer,
+        server, head, forward = self._server, self.head, self._forward
+        server.observer.record(
+            Outcome(
+                server.epoch_offset_s + self.started_at,
+                self.request_id,
+                forward.route.name,
+                head.method,
+                head.target,
+                status,
+                reason,
+                now - self.started_at,
+                self._pool.name,
+                None if sent_at is None else now - sent_at,
+                self.bytes_in,
+                self.bytes_out,
+                forward.key,
+                self._down.peer,
+            )
         )

@@ -14,12 +14,10 @@ from collections.abc import Callable, Mapping
 from email.utils import formatdate
 
 from gateway.core.decision import Snapshot
-from gateway.core.http1 import RequestHead
 from gateway.core.limits import Limits, Timeouts
-from gateway.core.model import LiveKey
 from gateway.dataplane.downstream import Downstream
 from gateway.dataplane.upstream import Pool
-from gateway.observe import Observer, Outcome
+from gateway.observe import Observer
 
 TICK_S = 0.1
 BACKLOG = 4096
@@ -32,6 +30,7 @@ class Server:
         snapshot: what decisions read; assign a whole successor to change it.
         pools: upstream name → the connections to its target.
         draining: every answer says ``Connection: close``.
+        epoch_offset_s: epoch seconds less the boot clock's.
         date: the time now as IMF-fixdate, renewed by the timer.
         pseudonym: this instance's name in ``Via``.
     """
@@ -64,7 +63,7 @@ class Server:
         self.connections: set[Downstream] = set()
         self._request_prefix = secrets.token_hex(8).encode() + b"-"
         self._requests = 0
-        self._epoch_offset_s = 0.0
+        self.epoch_offset_s = 0.0
         self._servers: list[tuple[asyncio.Server, socket.socket]] = []
         self._empty = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -75,43 +74,6 @@ class Server:
         """Return an id that no other request of any instance has: a random prefix and a counter."""
         self._requests += 1
         return b"%b%x" % (self._request_prefix, self._requests)
-
-    def record(
-        self,
-        *,
-        request_id: bytes,
-        route: str,
-        head: RequestHead | None,
-        status: int,
-        reason: str | None,
-        started_at: float,
-        now: float,
-        upstream: str,
-        upstream_s: float | None,
-        bytes_in: int,
-        bytes_out: int,
-        key: LiveKey | None,
-        peer: str,
-    ) -> None:
-        """Hand what became of a request to the observer; instants are on the boot clock, in seconds."""
-        self.observer.record(
-            Outcome(
-                self._epoch_offset_s + started_at,
-                request_id,
-                route,
-                head.method if head is not None else b"",
-                head.target if head is not None else b"",
-                status,
-                reason,
-                now - started_at,
-                upstream,
-                upstream_s,
-                bytes_in,
-                bytes_out,
-                key,
-                peer,
-            )
-        )
 
     # -- Connections.
 
@@ -143,7 +105,7 @@ class Server:
         """Renew the date and act on every deadline that has passed."""
         now = self.clock()
         epoch = time.time()
-        self._epoch_offset_s = epoch - now
+        self.epoch_offset_s = epoch - now
         self.date = formatdate(epoch, usegmt=True).encode("ascii")
         for connection in list(self.connections):
             if connection.deadline <= now:

@@ -71,6 +71,15 @@ class _Phase(enum.Enum):
     CLOSED = enum.auto()
 
 
+# An enum's member costs a look-up of its own; these are read several times a response.
+_IDLE = _Phase.IDLE
+_HEAD = _Phase.HEAD
+_LENGTH = _Phase.LENGTH
+_CHUNKED = _Phase.CHUNKED
+_NO_CONTENT = Framing.NONE
+_OF_LENGTH = Framing.LENGTH
+
+
 class UpstreamConnection(asyncio.Protocol):
     """One connection to a backend."""
 
@@ -111,7 +120,7 @@ class UpstreamConnection(asyncio.Protocol):
     def attach(self, borrower: Borrower) -> None:
         """Lend this connection to an exchange, which writes its request to ``transport``."""
         self._borrower = borrower
-        self._phase = _Phase.HEAD
+        self._phase = _HEAD
         self._interims = 0
         self._answered = False
         self._idle_s = self._pool.idle_s
@@ -138,17 +147,17 @@ class UpstreamConnection(asyncio.Protocol):
         if borrower is None:
             # Bytes that nobody asked for would be taken for the next answer: response-queue poisoning.
             self.abort()
-        elif phase is _Phase.HEAD:
+        elif phase is _HEAD:
             self._answered = True
             self._on_head_data(self._buffer + data if self._buffer else data, borrower)
-        elif phase is _Phase.LENGTH:
+        elif phase is _LENGTH:
             if len(data) < self._remaining:
                 self._remaining -= len(data)
                 borrower.on_content(data, last=False)
             else:
                 borrower.on_content(data[: self._remaining], last=True)
                 self._end(borrower, surplus=len(data) > self._remaining)
-        elif phase is _Phase.CHUNKED:
+        elif phase is _CHUNKED:
             self._on_chunked_data(data, borrower)
         else:
             borrower.on_content(data, last=False)
@@ -190,7 +199,7 @@ class UpstreamConnection(asyncio.Protocol):
                 else:
                     self._buffer = data
                 return
-            head = parse_response_head(data[:end])
+            head = self._pool.read_head(data[:end])
             if head is None or head.status == 101:
                 # 101 answers an Upgrade, which is never sent upstream.
                 self._break()
@@ -213,10 +222,10 @@ class UpstreamConnection(asyncio.Protocol):
             self._idle_s = min(self._idle_s, head.idle_s - 1.0)
         if head.status == 205 and (head.chunked or head.content_length > 0):
             self._reusable = False
-        if framing is Framing.NONE:
+        if framing is _NO_CONTENT:
             borrower.on_response(head, framing, b"", last=True)
             self._end(borrower, surplus=bool(data))
-        elif framing is Framing.LENGTH:
+        elif framing is _OF_LENGTH:
             self._remaining = head.content_length - len(data)
             if self._remaining > 0:
                 self._phase = _Phase.LENGTH
@@ -256,7 +265,7 @@ class UpstreamConnection(asyncio.Protocol):
         if surplus or not self._reusable or not borrower.request_complete:
             self.abort()
         else:
-            self._phase = _Phase.IDLE
+            self._phase = _IDLE
             self._served = True
             self._pool.give_back(self, now, self._idle_s)
         borrower.on_response_end(now)
@@ -290,6 +299,7 @@ class Pool:
     __slots__ = (
         "_connect_s",
         "_idle",
+        "_last_head",
         "_tasks",
         "authority",
         "clock",
@@ -312,12 +322,21 @@ class Pool:
         self.open: set[UpstreamConnection] = set()
         self._connect_s = connect_s
         self._idle: list[UpstreamConnection] = []
+        self._last_head: ResponseHead | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def idle_count(self) -> int:
         """Return how many connections wait for work."""
         return len(self._idle)
+
+    def read_head(self, data: bytes) -> ResponseHead | None:
+        """Read a response head; one that repeats the last to the byte, as backends do, is read once."""
+        last = self._last_head
+        if last is not None and last.raw == data:
+            return last
+        self._last_head = head = parse_response_head(data)
+        return head
 
     def lend(self, now: float) -> UpstreamConnection | None:
         """Return the warmest idle connection, or None where a new one must be made."""
