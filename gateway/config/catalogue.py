@@ -163,8 +163,9 @@ GROUPS = ("upstreams", "routes", "roles")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the known name most like ``name``."""
-    return difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)[0]
+    """Return the known name most like ``name``, in whatever case."""
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    return by_lower[difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.0)[0]]
 
 
 def refuse_unsupported(name: str, node: Node) -> None:

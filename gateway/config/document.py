@@ -52,7 +52,7 @@ def parse_document(content: bytes, name: str) -> dict[str, Node]:
     try:
         node = _Reader(text, name).document()
     except yaml.MarkedYAMLError as error:
-        raise ConfigError(_malformed(error, name)) from None
+        raise ConfigError(_malformed(error, text, name)) from None
     except yaml.YAMLError:  # the reader's own, about characters: it has no line to tell
         raise ConfigError(f"{name} holds a character that YAML does not allow") from None
     if node.value is None:
@@ -62,9 +62,10 @@ def parse_document(content: bytes, name: str) -> dict[str, Node]:
     return node.value
 
 
-def _malformed(error: yaml.MarkedYAMLError, name: str) -> str:
+def _malformed(error: yaml.MarkedYAMLError, text: str, name: str) -> str:
     mark = error.problem_mark or error.context_mark
-    where = f"line {mark.line + 1} of {name}" if mark else name
+    last = max(len(text.splitlines()), 1)  # what breaks off is marked one line further
+    where = f"line {min(mark.line + 1, last)} of {name}" if mark else name
     return f"{where} is not valid YAML: {error.problem or error.context}"
 
 
