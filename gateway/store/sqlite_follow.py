@@ -89,7 +89,7 @@ class SqliteFollower:
                 # Whatever is wrong with the file, the next poll begins with a fresh connection.
                 self._disconnect()
                 raise
-        if isinstance(outcome, Delta):
+        if isinstance(outcome, Delta) and not outcome.more:
             self._read_at = (version, outcome.position)
         return outcome
 
