@@ -16,11 +16,11 @@ from email.utils import formatdate
 from gateway.core.decision import Snapshot
 from gateway.core.limits import Limits, Timeouts
 from gateway.dataplane.downstream import Downstream
+from gateway.dataplane.listeners import BACKLOG
 from gateway.dataplane.upstream import Pool
 from gateway.observe import Observer
 
 TICK_S = 0.1
-BACKLOG = 4096
 
 
 class Server:
@@ -98,7 +98,8 @@ class Server:
         self._tick()
         for listener in listeners:
             # A twin of the socket keeps its queue when the loop's own is closed.
-            served = await loop.create_server(lambda: Downstream(self), sock=listener.dup(), backlog=BACKLOG)
+            serve = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
+            served = await serve(lambda: Downstream(self), sock=listener.dup(), backlog=BACKLOG)
             self._servers.append((served, listener))
 
     def _tick(self) -> None:

@@ -1,0 +1,279 @@
+"""The composition root: the only module that knows every plane. Build, wire, start, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from gateway import __version__
+from gateway.config.settings import Address, Settings
+from gateway.control.ops import Status, make_ops, serve_ops
+from gateway.core.decision import Snapshot
+from gateway.core.model import KeyTable
+from gateway.core.routes import Router
+from gateway.core.tokens import Digester
+from gateway.dataplane.listeners import bind_tcp, bind_unix, connection_room
+from gateway.dataplane.server import Server
+from gateway.keys.clock import boot_clock
+from gateway.keys.feed import Feed
+from gateway.keys.peppers import PepperError, open_digester
+from gateway.observe import AccessLog, Gauges, Observer, make_registry, open_access_log
+from gateway.store.base import Store, StoreError, StoreUrlError
+from gateway.store.urls import default_store_url, open_store
+
+# How long the start waits for the first load before it says that it serves, in seconds.
+FIRST_SYNC_S = 10.0
+# Collecting rarely is enough where nearly all is freed by its count, and each run walks the live objects.
+_GC_THRESHOLDS = (50_000, 50, 100)
+_boot_clock: Callable[[], float] = boot_clock
+
+
+class StartError(Exception):
+    """The gateway cannot start; the text is one sentence for the operator (exit code 1)."""
+
+
+def run(settings: Settings, on_ready: Callable[[Sequence[str]], None] | None = None) -> int:
+    """Serve until a signal ends it; return the exit code.
+
+    ``on_ready`` is called with the addresses that are served, once they are bound and the keys are
+    loaded (or ten seconds have passed). Raises StartError.
+    """
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="gateway: %(message)s")
+    room = connection_room()
+    limits = msgspec.structs.replace(settings.limits, connections=min(settings.limits.connections, room))
+    settings = msgspec.structs.replace(settings, limits=limits)
+    listeners = [_bound(address) for address in settings.listen]
+    ops_listener = _bound(settings.ops_listen)
+    return _run_loop(_serve(settings, listeners, ops_listener, on_ready or _tell))
+
+
+def _run_loop(main: Coroutine[Any, Any, int]) -> int:
+    if sys.platform == "win32":
+        return asyncio.run(main)
+    import uvloop
+
+    return uvloop.run(main)
+
+
+def _bound(address: Address) -> socket.socket:
+    try:
+        return bind_unix(address.path) if address.path is not None else bind_tcp(address.host, address.port)
+    except OSError as error:
+        # getaddrinfo's own text is lower-case and needs no number.
+        raise StartError(f"cannot listen on {address}: {os.strerror(error.errno or 0)}") from None
+
+
+def _tell(served: Sequence[str]) -> None:
+    for line in served:
+        sys.stderr.write(f"gateway: {line}\n")
+    sys.stderr.flush()
+
+
+async def _serve(
+    settings: Settings,
+    listeners: list[socket.socket],
+    ops_listener: socket.socket,
+    on_ready: Callable[[Sequence[str]], None],
+) -> int:
+    async with contextlib.AsyncExitStack() as stack:
+        store, digester = await stack.enter_async_context(_opened_store(settings))
+        table = KeyTable()
+        feed = Feed(store, table, digester, clock=_boot_clock)
+        stack.push_async_callback(feed.stop)
+        observer = Observer(_opened_log(settings, stack))
+        server = _built_server(settings, table, digester, observer)
+        stack.callback(server.close)
+        feed.start()
+        gateway = Gateway(settings, server, feed, table)
+        served = [
+            *_listening("listening on", listeners),
+            *_listening("metrics and health on", [ops_listener]),
+        ]
+        served.append(f"keys in {store.location}")
+        await server.start(listeners)
+        runner = await serve_ops(gateway.ops(observer), ops_listener)
+        stack.push_async_callback(runner.cleanup)
+        gateway.started = True
+        await gateway.first_sync()
+        gc.set_threshold(*_GC_THRESHOLDS)
+        on_ready(served)
+        await gateway.serve_until_signal()
+    for address in settings.listen:
+        if address.path is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(address.path)
+    return 0
+
+
+@contextlib.asynccontextmanager
+async def _opened_store(settings: Settings) -> AsyncIterator[tuple[Store, Digester]]:
+    secrets = settings.secrets
+    try:
+        store = open_store(settings.store_url or default_store_url(os.environ))
+    except StoreUrlError as error:
+        raise StartError(str(error)) from None
+    try:
+        try:
+            await store.migrate()
+            digester = await open_digester(
+                store,
+                pepper=secrets.pepper.reveal if secrets.pepper else None,
+                pepper_file=Path(secrets.pepper_file) if secrets.pepper_file else None,
+            )
+        except (StoreError, PepperError) as error:
+            raise StartError(str(error)) from None
+        yield store, digester
+    finally:
+        await store.close()
+
+
+def _opened_log(settings: Settings, stack: contextlib.AsyncExitStack) -> AccessLog | None:
+    try:
+        log = open_access_log(settings.access_log)
+    except OSError as error:
+        raise StartError(
+            f"cannot open the access log {settings.access_log}: {os.strerror(error.errno or 0)}"
+        ) from None
+    if log is not None:
+        log.start(asyncio.get_running_loop())
+        stack.callback(log.close)
+    return log
+
+
+def _built_server(settings: Settings, table: KeyTable, digester: Digester, observer: Observer) -> Server:
+    observer.configured((route.name for route in settings.routes), settings.upstreams, time.time())
+    return Server(
+        snapshot=Snapshot(
+            router=Router(settings.routes),
+            roles=settings.roles,
+            keys=table,
+            digester=digester,
+            freshness=settings.freshness,
+        ),
+        limits=settings.limits,
+        timeouts=settings.timeouts,
+        targets={
+            name: (upstream.targets[0].host, upstream.targets[0].port)
+            for name, upstream in settings.upstreams.items()
+        },
+        observer=observer,
+        clock=_boot_clock,
+    )
+
+
+def _listening(word: str, listeners: Sequence[socket.socket]) -> list[str]:
+    """Return a line for each socket that says where it really listens."""
+    lines = []
+    for listener in listeners:
+        name = listener.getsockname()
+        if isinstance(name, tuple):
+            lines.append(f"{word} {Address(host=name[0], port=name[1])}")
+        else:
+            lines.append(f"{word} {Address(path=name)}")
+    return lines
+
+
+class Gateway:
+    """One running gateway: how it stands, and how it ends."""
+
+    def __init__(self, settings: Settings, server: Server, feed: Feed, table: KeyTable) -> None:
+        self.started = False
+        self._settings = settings
+        self._server = server
+        self._feed = feed
+        self._table = table
+        self._asked_to_end = asyncio.Event()
+        self._asked_again = asyncio.Event()
+        self._delay_s = settings.timeouts.drain_delay
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        """Take a signal to end: SIGINT skips the delay, the second one ends at once."""
+        if self._asked_to_end.is_set():
+            self._asked_again.set()
+        elif number == signal.SIGINT:
+            self._delay_s = 0.0
+        self._asked_to_end.set()
+
+    def ops(self, observer: Observer) -> web.Application:
+        """Return the application of the ops listener."""
+        gauges = Gauges(
+            downstream_connections=lambda: len(self._server.connections),
+            upstream_connections=self._upstream_connections,
+            key_table_keys=lambda: len(self._table.by_digest),
+            key_table_age_s=self._age_s,
+            store_up=lambda: self._feed.store_up,
+        )
+        status = Status(started=self._is_started, ready=self._is_ready)
+        return make_ops(make_registry(observer, gauges, __version__), status)
+
+    def _upstream_connections(self) -> list[tuple[str, str, int]]:
+        rows = []
+        for name, pool in self._server.pools.items():
+            rows.append((name, "active", len(pool.open) - pool.idle_count))
+            rows.append((name, "idle", pool.idle_count))
+        return rows
+
+    def _age_s(self) -> float | None:
+        synced_at = self._table.synced_at
+        return None if synced_at is None else _boot_clock() - synced_at
+
+    def _is_started(self) -> tuple[bool, str]:
+        return self.started, "Started." if self.started else "The listeners are not bound yet."
+
+    def _is_ready(self) -> tuple[bool, str]:
+        age = self._age_s()
+        bound = self._settings.freshness.bound_s
+        if self._server.draining:
+            return False, "Draining: send new requests elsewhere."
+        if age is None:
+            return False, f"The key table has not been loaded yet.{self._outage()}"
+        if age > bound:
+            return False, f"The key table is {age:.0f} s old, which is more than {bound:g} s.{self._outage()}"
+        return True, f"Ready.{self._outage()}"
+
+    def _outage(self) -> str:
+        error = self._feed.last_error
+        return f" The store is out: {error}." if error else ""
+
+    async def first_sync(self) -> None:
+        """Wait until the keys are loaded, ten seconds have passed, or the operator has changed her mind."""
+        await _either(self._feed.synced.wait(), self._asked_to_end.wait(), within_s=FIRST_SYNC_S)
+
+    async def serve_until_signal(self) -> None:
+        """Serve; then drain as the first signal asks, or stop at once at the second."""
+        await self._asked_to_end.wait()
+        await _either(self._drain(), self._asked_again.wait())
+
+    async def _drain(self) -> None:
+        # SIGTERM comes before traffic stops: Kubernetes takes seconds to take an endpoint out.
+        self._server.draining = True
+        await asyncio.sleep(self._delay_s)
+        await self._server.stop_accepting()
+        await self._server.finish(self._settings.timeouts.drain)
+
+
+async def _either(*waits: Coroutine[Any, Any, object], within_s: float | None = None) -> None:
+    """Wait until one of these is done, or ``within_s`` seconds have passed; the others are cancelled."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    done, pending = await asyncio.wait(tasks, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+    for task in done:
+        task.result()

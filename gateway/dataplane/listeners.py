@@ -1,0 +1,72 @@
+"""Bind the sockets that callers connect to. Imports nothing of the project."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import stat
+
+BACKLOG = 4096
+# Descriptors that are not callers' or backends': the store, logs, listeners, the loop.
+_RESERVED = 128
+
+
+def bind_tcp(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on ``host`` (empty: every interface) and ``port`` (0: any that is free).
+
+    Raises OSError.
+    """
+    found = socket.getaddrinfo(
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
+    )
+    # Where a name or "every interface" means both families, IPv4 is the one that every host has.
+    family, kind, protocol, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def bind_unix(path: str) -> socket.socket:
+    """Return a socket that listens on ``path``; one that was left behind is replaced. Raises OSError."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_left_behind(path)
+        sock.bind(path)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_left_behind(path: str) -> None:
+    """Remove a socket nobody listens on any more; anything else in its place is left to `bind` to refuse."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+
+
+def connection_room() -> int:
+    """Raise the soft limit of open files to the hard one; return how many callers then fit.
+
+    Each may need a connection to a backend too.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard == resource.RLIM_INFINITY:
+        return 1 << 30
+    return max((hard - _RESERVED) // 2, 1)
