@@ -6,7 +6,6 @@ of a refusal come from the one table.
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import sys
 from pathlib import Path
@@ -39,6 +38,8 @@ def explain(method: str, target: str, key_file: str | None, host: str, **flags: 
     for name, text in (("METHOD", method), ("/PATH", target), ("--host", host)):
         if not text or not text.isprintable():
             raise CliError(f"{name} must not be empty or hold a control character", 2)
+    import asyncio
+
     settings = settings_of(flags)
     lines = f"{method} {target} HTTP/1.1\r\nHost: {host}".encode()
     key = _read_key(key_file) if key_file is not None else None

@@ -134,7 +134,11 @@ def _ask(key_id: str) -> None:
     """Ask whether to go on; where there is nobody to ask, `--yes` must have said so."""
     if not sys.stdin.isatty():
         raise CliError("revoking cannot be undone, and there is no terminal to ask at: add --yes", 2)
-    if not click.confirm(f"Revoke {key_id} for good?", err=True):
+    try:
+        agreed = click.confirm(f"Revoke {key_id} for good?", err=True)
+    except OSError:  # the terminal hung up
+        agreed = False
+    if not agreed:
         raise CliError(f"{key_id} was not revoked")
 
 

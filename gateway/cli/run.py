@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from typing import Any
 
@@ -31,6 +30,8 @@ def run(**flags: Any) -> None:
 @setting_flags()
 def migrate(**flags: Any) -> None:
     """Create the store if missing, and bring it up to date."""
+    import asyncio
+
     from gateway.cli.service import opened_store
 
     settings = settings_of(flags)

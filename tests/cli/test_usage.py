@@ -1,0 +1,130 @@
+"""Wrong use is one sentence and exit code 2; nothing slow is loaded to say so."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway import __version__
+from tests.cli.conftest import Gateway, environment, refusal
+
+
+def test_version_is_told(gateway: Gateway) -> None:
+    result = gateway("--version")
+    assert (result.returncode, result.stdout) == (0, f"gateway {__version__}\n")
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["kyes"], ["run"], ["keys", "--help"]])
+def test_nothing_slow_is_loaded_to_speak(arguments: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys; from gateway.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "slow = {'aiohttp', 'uvloop', 'asyncio', 'prometheus_client', 'argon2', 'sqlite3'}\n"
+        "sys.exit(str(slow & set(sys.modules)) if slow & set(sys.modules) else 0)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments], env=environment(tmp_path), capture_output=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "missing command"),
+        (["kyes"], "the nearest is `keys`"),
+        (["keys"], "missing command"),
+        (["keys", "creat"], "the nearest is `create`"),
+        (["keys", "create", "--tenat", "x"], "the nearest is `--tenant`"),
+        (["keys", "create", "--name", "x", "--permission", "viewer"], "'--tenant'"),
+        (["keys", "show"], "'ID'"),
+        (["keys", "list", "--status", "dead"], "'dead'"),
+        (["keys", "list", "extra"], "extra"),
+        (["run", "--listen"], "'--listen' requires an argument"),
+        (["run", "--listen", ""], "--listen is empty"),
+        (["run", "--listen", "x", "--upstream", "http://h"], "listen: `x` is not an address"),
+        (["run"], "no upstream is configured"),
+        (["run", "--upstream", "nonsense"], "`nonsense` is not a target"),
+        (["run", "--upstream", "https://h"], "not supported by this version"),
+        (["run", "--upstream", "http://h", "--workers", "2"], "not supported by this version"),
+        (["run", "--upstream", "http://h", "--control-listen", ":1"], "not supported by this version"),
+        (["run", "--upstream", "http://h", "--store", "postgresql://h"], "not supported by this version"),
+        (["run", "--config", "none.yaml"], "none.yaml cannot be read"),
+        (["keys", "list", "--store", "mysql://u:geheim@h"], "store.url"),
+        (["keys", "list", "--store", "sqlite://relative.db"], "absolute"),
+        (["config", "check", "--upstream", "http://h", "--store", "sqlite:a/"], "names no file"),
+        (["explain", "GET"], "'/PATH'"),
+        (["explain", "GET", "/a\nX-API-KEY: x"], "control character"),
+        (["quickstart", "--workers", "1"], "no such option"),
+    ],
+)
+def test_wrong_use_is_one_sentence(gateway: Gateway, arguments: list[str], words: str) -> None:
+    told = refusal(gateway(*arguments), 2)
+    assert words in told
+    assert "geheim" not in told
+
+
+def test_bad_variable_is_refused_by_every_command(gateway: Gateway) -> None:
+    for command in (
+        ["run"],
+        ["keys", "list"],
+        ["config", "show"],
+        ["healthcheck"],
+        ["migrate"],
+        ["quickstart"],
+    ):
+        assert "GATEWAY_LISTEN" in refusal(gateway(*command, GATEWAY_LISTN="x"), 2)
+
+
+def test_flag_may_be_said_by_variable(gateway: Gateway) -> None:
+    variables = {"GATEWAY_TENANT": "default", "GATEWAY_PERMISSION": "viewer", "GATEWAY_JSON": "1"}
+    result = gateway("keys", "create", "--name", "x", **variables)
+    assert '"permission": "viewer"' in result.stdout
+
+
+def test_reader_that_goes_away_leaves_no_noise(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "gateway", "config", "schema"]
+    result = subprocess.run(
+        command, stdout=writer, stderr=subprocess.PIPE, env=environment(tmp_path), check=False
+    )
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize(("interrupted", "code"), [(True, 130), (False, 1)], ids=["interrupt", "hangup"])
+def test_nobody_answers_and_nothing_is_done(interrupted: bool, code: int, tmp_path: Path) -> None:
+    main, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway", "keys", "revoke", "apk_x"],
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(tmp_path),
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    asked = os.read(process.stderr.fileno(), 1000)
+    assert b"Revoke apk_x for good?" in asked
+    if interrupted:
+        process.send_signal(signal.SIGINT)
+    else:
+        os.close(main)
+    _, rest = process.communicate(timeout=10)
+    os.close(terminal)
+    if interrupted:
+        os.close(main)
+    assert process.returncode == code
+    assert b"Traceback" not in rest
+
+
+def test_wrong_configuration_stands_before_a_missing_store(gateway: Gateway) -> None:
+    assert "listen" in refusal(gateway("run", "--listen", "x", "--store", "sqlite:/none/there.db"), 2)
