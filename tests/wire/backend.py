@@ -107,6 +107,12 @@ class Connection:
         del self._buffer[:end]
         return taken
 
+    def swallow_through(self, mark: bytes) -> None:
+        """Fill the buffer until it ends with ``mark``; what it holds is left to be taken."""
+        while not self._buffer.endswith(mark):
+            if not self.fill():
+                raise Gone("the stream ended before its mark")
+
     def take(self, count: int) -> bytes | None:
         """Return between 1 and ``count`` bytes; None at the end of the stream."""
         if not self._buffer and not self.fill():
@@ -250,6 +256,7 @@ class Backend:
         self.connections: list[Connection] = []
         self.on_connect: Callable[[Connection], object] | None = None
         self.failures: list[str] = []
+        self.requests: list[Request] = []
         self._handlers: dict[bytes, Handler] = {}
         self._threads: list[threading.Thread] = []
         self._acceptor = threading.Thread(target=self._accept, daemon=True)
@@ -269,14 +276,10 @@ class Backend:
         for thread in self._threads:
             thread.join(5)
 
-    @property
-    def requests(self) -> list[Request]:
-        return [request for connection in list(self.connections) for request in connection.requests]
-
     def requests_for(self, path: str) -> list[Request]:
         """Return what came for ``path``, with any query."""
         wanted = path.encode("latin-1")
-        return [request for request in self.requests if request.target.partition(b"?")[0] == wanted]
+        return [request for request in list(self.requests) if request.target.partition(b"?")[0] == wanted]
 
     def the_request_for(self, path: str) -> Request:
         """Return the only request for ``path``."""
@@ -328,6 +331,7 @@ class Backend:
         if not request.values(b"transfer-encoding") and request.value(b"content-length") in (None, b"0"):
             request.complete = True
         connection.requests.append(request)
+        self.requests.append(request)
         exchange = Exchange(request)
         handler = self._handlers.get(request.target.partition(b"?")[0], ok)
         handler(exchange)

@@ -181,6 +181,11 @@ class Client:
         rest = self.rest(within)
         assert rest == b"", f"more bytes before the end: {rest[:200]!r}"
 
+    @property
+    def buffered(self) -> int:
+        """How many bytes were read beyond what has been asked for."""
+        return len(self._buffer)
+
     def is_quiet(self, seconds: float = 0.05) -> bool:
         """Tell whether nothing comes, neither bytes nor the end, for a while."""
         return not self._buffer and not select.select([self.sock], [], [], seconds)[0]

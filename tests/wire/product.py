@@ -48,7 +48,7 @@ def cli(*arguments: str, store: Path, timeout: float = 30.0) -> subprocess.Compl
     )
 
 
-def make_key(store: Path, permission: str, name: str = "made-by-a-test", *more: str) -> dict[str, Any]:
+def make_key(store: Path, permission: str, name: str, *more: str) -> dict[str, Any]:
     """Make a key through the command line; the token is in ``secretKey``."""
     run = cli(
         "keys", "create", "--tenant", "default", "--name", name, "--permission", permission, "--json", *more,
@@ -133,20 +133,19 @@ class Product:
         )
         self.config = directory / "gateway.yaml"
         self.config.write_text(yaml.safe_dump(self.settings))
-        self._out = (directory / "stdout").open("w+b")
-        self._err = (directory / "stderr").open("w+b")
         command = [*COMMAND, "run", "--config", str(self.config)]
         if files is not None:
             command = ["bash", "-c", f'ulimit -n {files}; exec "$0" "$@"', *command]
-        self.process = subprocess.Popen(
-            command,
-            stdout=self._out,
-            stderr=self._err,
-            env=clean_environment(**(environment or {})),
-            cwd=ROOT,
-        )
+        with (directory / "stdout").open("wb") as out, (directory / "stderr").open("wb") as err:
+            self.process = subprocess.Popen(
+                command, stdout=out, stderr=err, env=clean_environment(**(environment or {})), cwd=ROOT
+            )
         if wait:
-            self.wait_ready()
+            try:
+                self.wait_ready()
+            except BaseException:
+                self.kill()
+                raise
 
     def wait_ready(self, within: float = 15.0) -> None:
         deadline = time.monotonic() + within
@@ -203,8 +202,6 @@ class Product:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        self._out.close()
-        self._err.close()
 
     def stop(self) -> None:
         """Stop it as an operator does, and hold it to a clean end."""

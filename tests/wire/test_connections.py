@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.wire.backend import OK, Backend, Exchange, Gone, answer, eventually
+from tests.wire.backend import OK, Backend, Exchange, Gone, answer, eventually, ok
 from tests.wire.client import Client, Cut, assert_refused, chunked, get
 from tests.wire.product import Product
 
@@ -287,7 +287,8 @@ def test_early_response_reaches_a_caller_that_is_still_sending(
 
     def early(exchange: Exchange) -> None:
         exchange.send(b"HTTP/1.1 401 No\r\nContent-Length: 5\r\nConnection: close\r\n\r\nearly")
-        exchange.end()
+        exchange.half_close()
+        exchange.wait_for_end()
 
     backend.on(path, early)
     head = get(path, "Content-Length: 3000000", method="POST", key=gateway.keys.editor)
@@ -295,8 +296,7 @@ def test_early_response_reaches_a_caller_that_is_still_sending(
         with Client(gateway.port) as client:
             client.send_pieces([head, *[b"a" * 100_000] * 10])
             response = client.response()
-            assert (response.status, response.body) in ((401, b"early"), (502, response.body))
-            assert response.status == 401, response.body
+            assert (response.status, response.body) == (401, b"early")
 
 
 @pytest.mark.parametrize("status", [401, 403, 413])
@@ -421,8 +421,7 @@ def stale_then_ok(backend: Backend, path: str, way: str) -> list[int]:
         if len(exchange.connection.requests) > 1:
             exchange.reset() if way == "reset" else exchange.end()
             return
-        exchange.read_body()
-        exchange.send(OK)
+        ok(exchange)
 
     backend.on(path, handler)
     return seen

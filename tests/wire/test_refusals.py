@@ -295,7 +295,7 @@ def test_route_narrowed_to_roles_denies_the_others(routed: Product, backend: Bac
 
 
 def test_role_ends_at_its_prefixes(routed: Product, backend: Backend) -> None:
-    token = make_key(routed.store, "SitesEditor", "sites")["secretKey"]
+    token = make_key(routed.store, "SitesEditor", "sites", "--config", str(routed.config))["secretKey"]
 
     def known() -> bool:
         with Client(routed.port) as client:
