@@ -64,7 +64,7 @@ class Quickstart:
             if told:
                 found.append((told[1], before))
                 before = []
-            elif line.startswith(("curl ", "KEY=")) or " keys revoke --yes " in line:
+            elif line.startswith(("curl ", "KEY=")) or re.search(r" keys revoke --yes .*apk_", line):
                 (found[-1][1] if found else before).append(line)
         return found
 
@@ -183,7 +183,7 @@ def _try_old_key(first: Quickstart, again: Quickstart) -> None:
     """The editor key of the first start still works."""
     line = first.steps()[2][1][0]
     place = re.compile(r"http://\S+")
-    where = place.search(again.steps()[0][1][0])
+    where = place.search(again.steps()[0][1][-1])
     assert where is not None
     again._ask(place.sub(where[0], line), "200")
 
