@@ -6,6 +6,7 @@ It runs in a thread with a loop of its own, as a stand-in for a process of its o
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from types import TracebackType
 
@@ -60,15 +61,14 @@ async def _tell(request: web.Request) -> web.Response:
     size = 0
     async for chunk in request.content.iter_any():
         size += len(chunk)
-    return web.json_response(
-        {
-            "backend": "gateway quickstart demo",
-            "method": request.method,
-            "path": request.raw_path,
-            "identity": {name: value for name, value in request.headers.items() if _is_identity(name)},
-            "body_bytes": size,
-        }
-    )
+    seen = {
+        "backend": "gateway quickstart demo",
+        "method": request.method,
+        "path": request.raw_path,
+        "identity": {name: value for name, value in request.headers.items() if _is_identity(name)},
+        "body_bytes": size,
+    }
+    return web.Response(text=json.dumps(seen, indent=2) + "\n", content_type="application/json")
 
 
 def _is_identity(name: str) -> bool:

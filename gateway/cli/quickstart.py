@@ -48,9 +48,7 @@ def quickstart(**flags: Any) -> None:
             settings = msgspec.structs.replace(settings, upstreams=upstreams, routes=routes)
             backend = "a built-in demo"
         created = with_service(settings, first_keys)
-        targets = ", ".join(str(t) for upstream in settings.upstreams.values() for t in upstream.targets)
-        lines = [*notes, f"backend   {targets} ({backend})", *_lines(settings, created)]
-        code = _serve(settings, "\n".join(lines))
+        code = _serve(settings, "\n".join([*notes, *_lines(settings, backend, created)]))
     sys.exit(code)
 
 
@@ -120,12 +118,13 @@ def _bound_port(host: str, port: int) -> int:
         return bound
 
 
-def _lines(settings: Settings, created: dict[str, CreatedKey]) -> list[str]:
+def _lines(settings: Settings, backend: str, created: dict[str, CreatedKey]) -> list[str]:
     """Return what is printed once it serves: where everything is, and the lines to try."""
-    ops = settings.ops_listen
+    targets = ", ".join(str(t) for upstream in settings.upstreams.values() for t in upstream.targets)
     lines = [
         f"gateway   {_base(settings)}",
-        f"metrics   http://{_reachable(ops)}/metrics",
+        f"backend   {targets} ({backend})",
+        f"metrics   http://{_reachable(settings.ops_listen)}/metrics",
         f"store     {store_url(settings)}",
         "",
     ]
@@ -171,9 +170,9 @@ def _later_run(settings: Settings, command: str) -> list[str]:
         f'curl -i -X POST -d hello -H "X-API-KEY: $KEY" {url}',
         "# no key: 401",
         f"curl -i {url}",
-        "# which keys there are, and how one is revoked",
+        "# which keys there are; one is revoked, by its ID, with the line after it",
         command.format("list"),
-        f"{command.format('revoke --yes')} ID",
+        f"# {command.format('revoke --yes')} ID",
     ]
 
 
