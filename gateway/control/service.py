@@ -17,18 +17,15 @@ from typing import Final, Protocol
 import msgspec
 
 from gateway.control.errors import Invalid, NotFound, Refused
-from gateway.control.lifetime import checked_maximum, expiry
-from gateway.control.names import checked_description, checked_id, checked_name, checked_prefix
+from gateway.control.lifetime import expiry
+from gateway.control.names import checked_description, checked_name
 from gateway.control.passwords import HasherBusyError
+from gateway.control.tenants import TenantService
 from gateway.core.model import Permission, Role
 from gateway.core.tokens import DEFAULT_PREFIX, Digester, locator_of, make_token
 from gateway.core.uuid7 import uuid7
 from gateway.store.base import (
     Actor,
-    AuditRow,
-    ChangeKind,
-    DuplicateError,
-    Environment,
     KeyRecord,
     KeyStatus,
     Store,
@@ -41,7 +38,6 @@ BUILT_IN_ROLES: Final = {
     "editor": Role("editor", Permission.EDITOR),
 }
 SHOWN_AFTER_PREFIX = 4
-_UNSET: Final = msgspec.UNSET
 
 
 class Hasher(Protocol):
@@ -69,8 +65,8 @@ class RevokedKey(msgspec.Struct, frozen=True):
     already: bool
 
 
-class KeyService:
-    """Makes, shows and revokes keys; adds tenants and environments.
+class KeyService(TenantService):
+    """Makes, shows and revokes keys; and, by ``TenantService``, adds tenants and environments.
 
     Every method may raise ``StoreError`` (the store could not be had) and the errors of
     ``gateway.control.errors``.
@@ -85,15 +81,10 @@ class KeyService:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Take the configured ``roles`` by name; viewer and editor are always there."""
-        self._store = store
+        super().__init__(store, clock)
         self._digester = digester
         self._hasher = hasher
         self._roles = {**roles, **BUILT_IN_ROLES}
-        self._clock = clock
-
-    def now_ms(self) -> int:
-        """Return the time in epoch milliseconds, on the clock that keys are made by."""
-        return int(self._clock() * 1000)
 
     async def create_key(
         self,
@@ -116,17 +107,21 @@ class KeyService:
         """
         role = self._role(permission)
         owner = await self._open_tenant(tenant)
-        prefix = await self._prefix(tenant, environment)
         now = self.now_ms()
-        ends = expiry(now, ttl=ttl, expires_at=expires_at, maximum=owner.max_api_key_expiry)
         draft = _Draft(
+            tenant_id=owner.id,
+            environment_id=environment,
+            token_prefix=await self._prefix(tenant, environment),
+            role=role,
             name=checked_name(name),
             description=checked_description(description),
             intended_use=checked_name(intended_use, member="intendedUse") if intended_use else None,
+            created_by=actor.name,
+            created_at=now,
+            expires_at=expiry(now, ttl=ttl, expires_at=expires_at, maximum=owner.max_api_key_expiry),
         )
-        token = make_token(prefix, secrets.choice)
-        verifier = await self._verifier(token)
-        record = self._record(actor, owner.id, environment, role, draft, token, prefix, verifier, now, ends)
+        token = make_token(draft.token_prefix, secrets.choice)
+        record = self._record(draft, token, await self._verifier(token))
         try:
             kept = await self._store.insert_key(
                 record, self._audit(actor, "key.create", "key", record.id, tenant)
@@ -162,78 +157,6 @@ class KeyService:
             raise NotFound("key", key_id) from None
         return RevokedKey(record, already=not done)
 
-    async def add_tenant(self, actor: Actor, tenant_id: str, name: str | None = None) -> Tenant:
-        """Add a tenant; its name is its id unless given. Raises Invalid, Refused (exists already)."""
-        now = self.now_ms()
-        checked_id(tenant_id, member="tenant")
-        tenant = Tenant(id=tenant_id, name=checked_name(name or tenant_id), created_at=now, updated_at=now)
-        try:
-            await self._store.insert_tenant(
-                tenant, self._audit(actor, "tenant.create", "tenant", tenant_id, tenant_id)
-            )
-        except DuplicateError as error:
-            raise Refused(str(error)) from None
-        return tenant
-
-    async def set_tenant(
-        self,
-        actor: Actor,
-        tenant_id: str,
-        *,
-        api_keys_enabled: bool | msgspec.UnsetType = _UNSET,
-        max_api_key_expiry: str | msgspec.UnsetType = _UNSET,
-    ) -> Tenant:
-        """Change what is given of a tenant's settings; what is absent stays. Raises NotFound, Invalid."""
-        tenant = await self._store.tenant(tenant_id)
-        if tenant is None:
-            raise NotFound("tenant", tenant_id)
-        changes: dict[str, object] = {"updated_at": self.now_ms()}
-        if api_keys_enabled is not _UNSET:
-            changes["api_keys_enabled"] = api_keys_enabled
-        if isinstance(max_api_key_expiry, str):
-            changes["max_api_key_expiry"] = checked_maximum(max_api_key_expiry, member="max_api_key_expiry")
-        tenant = msgspec.structs.replace(tenant, **changes)
-        await self._store.update_tenant(
-            tenant, self._audit(actor, "tenant.update", "tenant", tenant_id, tenant_id)
-        )
-        return tenant
-
-    async def list_tenants(self) -> list[Tenant]:
-        """Return the tenants by id."""
-        return await self._store.tenants()
-
-    async def add_environment(
-        self, actor: Actor, environment_id: str, *, tenant: str, prefix: str = DEFAULT_PREFIX
-    ) -> Environment:
-        """Add an environment to a tenant; its tokens begin with ``prefix``.
-
-        Raises NotFound (tenant), Invalid, Refused (exists already).
-        """
-        checked_id(environment_id, member="environment")
-        known = {other.prefix for other in await self._store.environments()}
-        now = self.now_ms()
-        environment = Environment(
-            id=environment_id,
-            tenant_id=tenant,
-            prefix=checked_prefix(prefix, known),
-            created_at=now,
-            updated_at=now,
-        )
-        audit = self._audit(actor, "environment.create", "environment", environment_id, tenant)
-        try:
-            await self._store.insert_environment(environment, audit)
-        except UnknownEntityError as error:
-            raise NotFound(error.kind, error.entity) from None
-        except DuplicateError as error:
-            raise Refused(str(error)) from None
-        return environment
-
-    async def list_environments(self, *, tenant: str | None = None) -> list[Environment]:
-        """Return the environments, of one tenant or all. Raises NotFound (tenant)."""
-        if tenant is not None and await self._store.tenant(tenant) is None:
-            raise NotFound("tenant", tenant)
-        return await self._store.environments(tenant_id=tenant)
-
     def _role(self, wanted: str) -> Role:
         role = self._roles.get(wanted) or BUILT_IN_ROLES.get(wanted.lower())
         if role is None or role.permission is Permission.ADMIN:
@@ -265,61 +188,40 @@ class KeyService:
         except HasherBusyError as error:
             raise Refused(str(error)) from None
 
-    def _record(
-        self,
-        actor: Actor,
-        tenant_id: str,
-        environment_id: str | None,
-        role: Role,
-        draft: _Draft,
-        token: str,
-        prefix: str,
-        verifier: str,
-        now: int,
-        ends: int,
-    ) -> KeyRecord:
+    def _record(self, draft: _Draft, token: str, verifier: str) -> KeyRecord:
         return KeyRecord(
-            id=f"apk_{uuid7(now, os.urandom(10))}",
-            tenant_id=tenant_id,
-            environment_id=environment_id,
-            subject_id=f"subject_{uuid7(now, os.urandom(10))}",
-            created_by=actor.name,
+            id=f"apk_{uuid7(draft.created_at, os.urandom(10))}",
+            tenant_id=draft.tenant_id,
+            environment_id=draft.environment_id,
+            subject_id=f"subject_{uuid7(draft.created_at, os.urandom(10))}",
+            created_by=draft.created_by,
             name=draft.name,
             description=draft.description,
-            role=role.name,
-            permission=role.permission,
+            role=draft.role.name,
+            permission=draft.role.permission,
             intended_use=draft.intended_use,
-            prefix=token[: len(prefix) + SHOWN_AFTER_PREFIX],
+            prefix=token[: len(draft.token_prefix) + SHOWN_AFTER_PREFIX],
             last_four=token[-4:],
-            created_at=now,
-            updated_at=now,
-            expires_at=ends,
+            created_at=draft.created_at,
+            updated_at=draft.created_at,
+            expires_at=draft.expires_at,
             digest=self._digester.digest(token.encode("ascii")),
             pepper_id=self._digester.pepper_ids[0],
-            locator=locator_of(token, prefix),
+            locator=locator_of(token, draft.token_prefix),
             verifier=verifier,
         )
 
-    def _audit(
-        self, actor: Actor, action: str, kind: ChangeKind, entity: str, tenant_id: str | None
-    ) -> AuditRow:
-        now = self.now_ms()
-        return AuditRow(
-            id=f"audit_{uuid7(now, os.urandom(10))}",
-            at=now,
-            actor=actor.name,
-            action=action,
-            kind=kind,
-            entity=entity,
-            tenant_id=tenant_id,
-            source=actor.source,
-            request_id=actor.request_id,
-        )
 
+class _Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """What is settled of a key before its token is made."""
 
-class _Draft(msgspec.Struct, frozen=True):
-    """The words that a caller gave a key, checked."""
-
+    tenant_id: str
+    environment_id: str | None
+    token_prefix: str
+    role: Role
     name: str
     description: str
     intended_use: str | None
+    created_by: str
+    created_at: int
+    expires_at: int

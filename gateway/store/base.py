@@ -1,4 +1,4 @@
-"""What every store remembers and promises: the records, the errors and the ``Store`` Protocol.
+"""What every store promises: the errors and the ``Store`` Protocol, with the records it speaks of.
 
 Engines (SQLite here) differ in how they wait, never in what they keep. Imports ``core`` only.
 
@@ -8,22 +8,60 @@ the change log are durable together; when it raises, none of them is.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Protocol
 
-import msgspec
+from gateway.store.history import (
+    Change,
+    Delta,
+    Follower,
+    LiveRow,
+    LoadStart,
+    Position,
+    Reload,
+    Scopes,
+    Unchanged,
+)
+from gateway.store.records import (
+    DAY_MS,
+    DEFAULT_TENANT,
+    KEPT_AFTER_END_MS,
+    Actor,
+    AuditRow,
+    ChangeKind,
+    Environment,
+    KeyRecord,
+    KeyStatus,
+    Tenant,
+)
 
-from gateway.core.model import Permission
-
-DEFAULT_TENANT = "default"
-DAY_MS = 86_400_000
-KEPT_AFTER_END_MS = 30 * DAY_MS
-"""How long a key that has ended can still be told from one that never was."""
-
-T = TypeVar("T")
-KeyStatus = Literal["active", "expired", "revoked"]
-ChangeKind = Literal["key", "tenant", "environment"]
+__all__ = [
+    "DAY_MS",
+    "DEFAULT_TENANT",
+    "KEPT_AFTER_END_MS",
+    "Actor",
+    "AuditRow",
+    "Change",
+    "ChangeKind",
+    "Delta",
+    "DuplicateError",
+    "Environment",
+    "Follower",
+    "KeyRecord",
+    "KeyStatus",
+    "LiveRow",
+    "LoadStart",
+    "Position",
+    "Reload",
+    "Scopes",
+    "Store",
+    "StoreError",
+    "StoreUrlError",
+    "Tenant",
+    "Unchanged",
+    "UnknownEntityError",
+]
 
 
 class StoreError(Exception):
@@ -50,194 +88,6 @@ class DuplicateError(ValueError):
         super().__init__(f"{kind} {entity!r} exists already")
         self.kind = kind
         self.entity = entity
-
-
-class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A key as stored; instants are epoch milliseconds, ``number`` is given by the store (1, 2, …).
-
-    ``digest`` is HMAC-SHA-256(pepper ``pepper_id``, token), ``verifier`` the token's argon2id
-    string, ``locator`` the leading part of the token that finds it. The token itself is nowhere.
-    """
-
-    id: str
-    number: int = 0
-    tenant_id: str
-    environment_id: str | None = None
-    subject_id: str
-    sub_type: str = "apiKey"
-    created_by: str
-    created_by_key: str | None = None
-    name: str
-    description: str = ""
-    role: str
-    permission: Permission
-    intended_use: str | None = None
-    prefix: str
-    last_four: str
-    hash_algo: str = "argon2id"
-    created_at: int
-    updated_at: int
-    expires_at: int
-    revoked_at: int | None = None
-    revoked_by: str | None = None
-    replaces: str | None = None
-    last_used_at: int | None = None
-    digest: bytes | None
-    pepper_id: str | None
-    locator: str
-    verifier: str
-
-    def status(self, now_ms: int) -> KeyStatus:
-        """Return what the key is at ``now_ms``: revoked, else expired, else active."""
-        if self.revoked_at is not None:
-            return "revoked"
-        return "expired" if now_ms >= self.expires_at else "active"
-
-    def __repr__(self) -> str:
-        return f"KeyRecord(id={self.id!r}, tenant_id={self.tenant_id!r}, number={self.number})"
-
-
-class Tenant(msgspec.Struct, frozen=True, kw_only=True):
-    """An organisation and its settings; None leaves a setting to the gateway's own policy."""
-
-    id: str
-    name: str
-    api_keys_enabled: bool | None = None
-    max_keys_per_user: int | None = None
-    max_api_key_expiry: str | None = None
-    scim_client_expiry: str | None = None
-    created_at: int
-    updated_at: int
-
-
-class Environment(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of a tenant whose tokens begin with ``prefix``."""
-
-    id: str
-    tenant_id: str
-    prefix: str
-    created_at: int
-    updated_at: int
-
-
-class Actor(msgspec.Struct, frozen=True, kw_only=True):
-    """Who changes something, and from where (``cli:ann@host``, a subject's id)."""
-
-    name: str
-    source: str = "cli"
-    request_id: str | None = None
-
-
-class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the audit: who did what to which entity, when, from where."""
-
-    id: str
-    at: int
-    actor: str
-    action: str
-    kind: ChangeKind
-    entity: str
-    tenant_id: str | None
-    source: str
-    request_id: str | None = None
-    detail: str | None = None
-
-
-class Change(msgspec.Struct, frozen=True):
-    """One entry of the change log: the next number of one counter, and a random id of its own."""
-
-    number: int
-    id: str
-    kind: ChangeKind
-    entity: str
-    at: int
-
-
-class Position(msgspec.Struct, frozen=True):
-    """How far a reader has followed the change log: the last number and the id it knows for it."""
-
-    number: int
-    id: str
-
-
-class LiveRow(msgspec.Struct, frozen=True, gc=False):
-    """What the key table needs of one key."""
-
-    digest: bytes
-    id: str
-    subject_id: str
-    tenant_id: str
-    environment_id: str | None
-    role: str
-    permission: str
-    expires_at: int
-    revoked_at: int | None
-
-
-class Scopes(msgspec.Struct, frozen=True):
-    """The small tables, whole: every tenant, and every prefix that environments give."""
-
-    tenants: tuple[Tenant, ...]
-    prefixes: tuple[str, ...]
-
-
-class Unchanged(msgspec.Struct, frozen=True):
-    """Nothing has changed since the position that was shown."""
-
-    offset_s: float
-
-
-class Delta(msgspec.Struct, Generic[T], frozen=True):
-    """What followed a position: ``scopes`` is None when no tenant or environment changed.
-
-    ``more`` says that further changes wait. ``latest_at`` is when the newest one was committed.
-    """
-
-    position: Position
-    keys: list[T]
-    scopes: Scopes | None
-    more: bool
-    latest_at: int
-    offset_s: float
-
-
-class Reload(msgspec.Struct, frozen=True):
-    """The history is not the one that was shown: everything has to be read again."""
-
-    why: str
-
-
-class LoadStart(msgspec.Struct, frozen=True):
-    """The head of a full load, read in the same snapshot as the keys that follow."""
-
-    position: Position
-    scopes: Scopes
-    pepper_check: bytes | None
-    offset_s: float
-
-
-class Follower(Protocol):
-    """Reads what a key table needs, on a connection of its own that never writes.
-
-    ``offset_s`` in its results is the store's clock (epoch seconds) less the boot clock. Every
-    method raises StoreError when the store could not be read.
-    """
-
-    async def poll(self, position: Position, build: Callable[[LiveRow], T]) -> Unchanged | Delta[T] | Reload:
-        """Return what follows ``position``; ``build`` runs on each key, off the event loop."""
-        ...
-
-    async def begin_load(self) -> LoadStart:
-        """Open a snapshot for a full load: of the keys that live or ended less than 30 days ago."""
-        ...
-
-    def batches(self, build: Callable[[LiveRow], T]) -> AsyncGenerator[list[T], None]:
-        """Stream the keys of the snapshot that ``begin_load`` opened, and close it at the end."""
-        ...
-
-    async def close(self) -> None:
-        """Give the connection back."""
-        ...
 
 
 class Store(Protocol):

@@ -19,6 +19,7 @@ from gateway.store.base import (
     DEFAULT_TENANT,
     Actor,
     AuditRow,
+    Change,
     ChangeKind,
     Delta,
     DuplicateError,
@@ -192,21 +193,21 @@ def changes_after(
     if not known or known[0][0] != position.id:
         return Reload(f"change {position.number} is not the one that was read before")
     last = min(head, position.number + CHANGES_A_READ)
-    rows = yield Query("changes_between", (position.number, last))
-    if len(rows) != last - position.number:
+    changes = [Change(*row) for row in (yield Query("changes_between", (position.number, last)))]
+    if len(changes) != last - position.number:
         return Reload(f"changes are missing between {position.number} and {last}")
-    if not rows:
+    if not changes:
         return Delta(position, [], None, False, 0, offset_s)
     changed = yield Query("live_keys_changed", (position.number, last))
     scopes = None
-    if any(row[2] != "key" for row in rows):
+    if any(change.kind != "key" for change in changes):
         scopes = yield from _scopes()
     return Delta(
-        position=Position(last, rows[-1][1]),
+        position=Position(last, changes[-1].id),
         keys=[build(LiveRow(*row)) for row in changed],
         scopes=scopes,
         more=last < head,
-        latest_at=rows[-1][4],
+        latest_at=changes[-1].at,
         offset_s=offset_s,
     )
 

@@ -1,0 +1,114 @@
+"""The change log as its readers see it: positions, what followed them, and the one who reads.
+
+Each change takes the next number of one counter in the transaction that makes it and carries a
+random id, so numbers become visible in order and without gaps, and a reader who shows the id it
+knows finds out when the history is no longer the one that it followed. Imports ``store`` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+from gateway.store.records import ChangeKind, Tenant
+
+T = TypeVar("T")
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One entry of the change log: the next number of one counter, and a random id of its own."""
+
+    number: int
+    id: str
+    kind: ChangeKind
+    entity: str
+    at: int
+
+
+class Position(msgspec.Struct, frozen=True):
+    """How far a reader has followed the change log: the last number and the id it knows for it."""
+
+    number: int
+    id: str
+
+
+class LiveRow(msgspec.Struct, frozen=True, gc=False):
+    """What the key table needs of one key."""
+
+    digest: bytes
+    id: str
+    subject_id: str
+    tenant_id: str
+    environment_id: str | None
+    role: str
+    permission: str
+    expires_at: int
+    revoked_at: int | None
+
+
+class Scopes(msgspec.Struct, frozen=True):
+    """The small tables, whole: every tenant, and every prefix that environments give."""
+
+    tenants: tuple[Tenant, ...]
+    prefixes: tuple[str, ...]
+
+
+class Unchanged(msgspec.Struct, frozen=True):
+    """Nothing has changed since the position that was shown."""
+
+    offset_s: float
+
+
+class Delta(msgspec.Struct, Generic[T], frozen=True):
+    """What followed a position: ``scopes`` is None when no tenant or environment changed.
+
+    ``more`` says that further changes wait. ``latest_at`` is when the newest one was committed.
+    """
+
+    position: Position
+    keys: list[T]
+    scopes: Scopes | None
+    more: bool
+    latest_at: int
+    offset_s: float
+
+
+class Reload(msgspec.Struct, frozen=True):
+    """The history is not the one that was shown: everything has to be read again."""
+
+    why: str
+
+
+class LoadStart(msgspec.Struct, frozen=True):
+    """The head of a full load, read in the same snapshot as the keys that follow."""
+
+    position: Position
+    scopes: Scopes
+    pepper_check: bytes | None
+    offset_s: float
+
+
+class Follower(Protocol):
+    """Reads what a key table needs, on a connection of its own that never writes.
+
+    ``offset_s`` in its results is the store's clock (epoch seconds) less the boot clock. Every
+    method raises StoreError when the store could not be read.
+    """
+
+    async def poll(self, position: Position, build: Callable[[LiveRow], T]) -> Unchanged | Delta[T] | Reload:
+        """Return what follows ``position``; ``build`` runs on each key, off the event loop."""
+        ...
+
+    async def begin_load(self) -> LoadStart:
+        """Open a snapshot for a full load: of the keys that live or ended less than 30 days ago."""
+        ...
+
+    def batches(self, build: Callable[[LiveRow], T]) -> AsyncGenerator[list[T], None]:
+        """Stream the keys of the snapshot that ``begin_load`` opened, and close it at the end."""
+        ...
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        ...

@@ -1,0 +1,111 @@
+"""The records that a store keeps: keys, tenants, environments, the audit. Imports ``core`` only.
+
+Instants are epoch milliseconds; a record is a value and never changes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from gateway.core.model import Permission
+
+DEFAULT_TENANT = "default"
+DAY_MS = 86_400_000
+KEPT_AFTER_END_MS = 30 * DAY_MS
+"""How long a key that has ended can still be told from one that never was."""
+
+KeyStatus = Literal["active", "expired", "revoked"]
+ChangeKind = Literal["key", "tenant", "environment"]
+
+
+class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A key as stored; instants are epoch milliseconds, ``number`` is given by the store (1, 2, …).
+
+    ``digest`` is HMAC-SHA-256(pepper ``pepper_id``, token), ``verifier`` the token's argon2id
+    string, ``locator`` the leading part of the token that finds it. The token itself is nowhere.
+    """
+
+    id: str
+    number: int = 0
+    tenant_id: str
+    environment_id: str | None = None
+    subject_id: str
+    sub_type: str = "apiKey"
+    created_by: str
+    created_by_key: str | None = None
+    name: str
+    description: str = ""
+    role: str
+    permission: Permission
+    intended_use: str | None = None
+    prefix: str
+    last_four: str
+    hash_algo: str = "argon2id"
+    created_at: int
+    updated_at: int
+    expires_at: int
+    revoked_at: int | None = None
+    revoked_by: str | None = None
+    replaces: str | None = None
+    last_used_at: int | None = None
+    digest: bytes | None
+    pepper_id: str | None
+    locator: str
+    verifier: str
+
+    def status(self, now_ms: int) -> KeyStatus:
+        """Return what the key is at ``now_ms``: revoked, else expired, else active."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if now_ms >= self.expires_at else "active"
+
+    def __repr__(self) -> str:
+        return f"KeyRecord(id={self.id!r}, tenant_id={self.tenant_id!r}, number={self.number})"
+
+
+class Tenant(msgspec.Struct, frozen=True, kw_only=True):
+    """An organisation and its settings; None leaves a setting to the gateway's own policy."""
+
+    id: str
+    name: str
+    api_keys_enabled: bool | None = None
+    max_keys_per_user: int | None = None
+    max_api_key_expiry: str | None = None
+    scim_client_expiry: str | None = None
+    created_at: int
+    updated_at: int
+
+
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a tenant whose tokens begin with ``prefix``."""
+
+    id: str
+    tenant_id: str
+    prefix: str
+    created_at: int
+    updated_at: int
+
+
+class Actor(msgspec.Struct, frozen=True, kw_only=True):
+    """Who changes something, and from where (``cli:ann@host``, a subject's id)."""
+
+    name: str
+    source: str = "cli"
+    request_id: str | None = None
+
+
+class AuditRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the audit: who did what to which entity, when, from where."""
+
+    id: str
+    at: int
+    actor: str
+    action: str
+    kind: ChangeKind
+    entity: str
+    tenant_id: str | None
+    source: str
+    request_id: str | None = None
+    detail: str | None = None
