@@ -127,6 +127,9 @@ class Exchange:
         if connection is None:
             self._pool.connect(self)
         else:
+            if self._pending_bytes:
+                # Before the write, which may ask for the opposite.
+                self._down.release_reading()
             self._send_head(connection, now)
         return rest
 
