@@ -142,8 +142,16 @@ def test_another_file_in_the_place_of_the_store_is_loaded_whole(product: Start, 
     assert code(gateway, gateway.keys.viewer) == "served"
 
 
-def test_gateway_without_a_store_to_open_ends_with_one_sentence(product: Start, tmp_path: Path) -> None:
-    missing = tmp_path / "no" / "such" / "directory" / "gateway.db"
+@pytest.mark.parametrize("what", ["below a file", "a directory", "no database"])
+def test_gateway_without_a_store_to_open_ends_with_one_sentence(
+    product: Start, tmp_path: Path, what: str
+) -> None:
+    (tmp_path / "file").write_text("no directory")
+    missing = {
+        "below a file": tmp_path / "file" / "gateway.db",
+        "a directory": tmp_path,
+        "no database": tmp_path / "file",
+    }[what]
     gateway = product({"store": {"url": f"sqlite:///{missing}"}}, wait=False)
     gateway.expected_code = 1
     assert gateway.wait(10) == 1

@@ -10,6 +10,7 @@ import json
 import re
 import select
 import socket
+import struct
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -180,6 +181,22 @@ class Client:
         self.sock.settimeout(within)
         rest = self.rest(within)
         assert rest == b"", f"more bytes before the end: {rest[:200]!r}"
+
+    def drain_in_vain(self) -> None:
+        """Read and forget until the connection ends, however it ends."""
+        with contextlib.suppress(OSError):
+            while self.sock.recv(1 << 20):
+                pass
+
+    def reset(self) -> None:
+        """Go away with a reset (RST): unlike FIN it says that no answer is wanted."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    def abandon(self) -> None:
+        """End both directions at once, waking whoever reads or writes in another thread."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
 
     @property
     def buffered(self) -> int:

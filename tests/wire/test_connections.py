@@ -381,11 +381,7 @@ def test_caller_that_goes_away_takes_its_backend_connection_along(
     backend.on(path, wait)
     client = Client(gateway.port).send(get(path, key=gateway.keys.viewer))
     eventually(lambda: backend.requests_for(path))
-    import socket
-    import struct
-
-    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.close()
+    client.reset()
     assert ended.wait(5), "the late response could answer somebody else"
 
 
