@@ -55,9 +55,10 @@ def run(settings: Settings, on_ready: Callable[[Sequence[str]], None] | None = N
     room = connection_room()
     limits = msgspec.structs.replace(settings.limits, connections=min(settings.limits.connections, room))
     settings = msgspec.structs.replace(settings, limits=limits)
-    listeners = [_bound(address) for address in settings.listen]
-    ops_listener = _bound(settings.ops_listen)
-    return _run_loop(_serve(settings, listeners, ops_listener, on_ready or _tell))
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(_bound(address)) for address in settings.listen]
+        ops_listener = stack.enter_context(_bound(settings.ops_listen))
+        return _run_loop(_serve(settings, listeners, ops_listener, on_ready or _tell))
 
 
 def _run_loop(main: Coroutine[Any, Any, int]) -> int:
@@ -72,8 +73,7 @@ def _bound(address: Address) -> socket.socket:
     try:
         return bind_unix(address.path) if address.path is not None else bind_tcp(address.host, address.port)
     except OSError as error:
-        # getaddrinfo's own text is lower-case and needs no number.
-        raise StartError(f"cannot listen on {address}: {os.strerror(error.errno or 0)}") from None
+        raise StartError(f"cannot listen on {address}: {error.strerror or error}") from None
 
 
 def _tell(served: Sequence[str]) -> None:
