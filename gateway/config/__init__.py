@@ -1,7 +1,7 @@
 """Configuration: settings as typed structs; files, the environment and flags (docs in each module).
 
 Imports ``core`` only. ``settings`` holds the values, ``catalogue`` the names, ``document`` reads
-YAML strictly, ``sources`` the environment and flags, ``routing`` upstreams, routes and roles,
+YAML strictly, ``sources`` the environment and flags, ``members`` and ``routing`` upstreams, routes and roles,
 ``load`` puts them together, ``show`` writes them out again.
 """
 

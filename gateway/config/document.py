@@ -116,7 +116,7 @@ class _Reader:
         members: dict[str, Node] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             key = self._node(event, depth + 1)
-            if not isinstance(key.value, str):
+            if not isinstance(key.value, str) or not key.value.isprintable():
                 raise ConfigError(f"{key.origin}: a member's name must be a word")
             if key.value in members:
                 raise ConfigError(

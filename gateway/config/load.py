@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from gateway.config.catalogue import (
     BY_NAME,
     GROUPS,
@@ -45,10 +47,17 @@ def load_settings(
     of the command line with their text, None where not given. Raises ConfigError with one sentence.
     """
     environ, flags = environ or {}, flags or {}
-    said_by_environment = from_environment(environ)
+    from_environment(environ)  # a misspelt GATEWAY_CONFIG must not end in "no upstream"
     file = file or environ.get("GATEWAY_CONFIG")
-    members = read_document(file) if file else {}
-    said = {**_from_file(members), **said_by_environment, **from_flags(flags)}
+    settings = settings_from(read_document(file) if file else {}, environ, flags)
+    return msgspec.structs.replace(settings, file=file)
+
+
+def settings_from(
+    members: Mapping[str, Node], environ: Mapping[str, str], flags: Mapping[str, str | None]
+) -> Settings:
+    """Return what a file's members, the environment and flags say, checked. Raises ConfigError."""
+    said = {**_from_file(members), **from_environment(environ), **from_flags(flags)}
     values = {setting.name: _value(setting, said.get(setting.name)) for setting in SETTINGS}
     groups = {name: members.get(name, Node(None, "default")) for name in GROUPS}
     roles = read_roles(groups["roles"])
@@ -75,7 +84,6 @@ def load_settings(
         access_log=values["access_log.path"],
         roles=roles,
         origins=origins,
-        file=file,
     )
     _check_addresses(settings, said)
     if settings.limits.target_bytes > settings.limits.head_bytes:

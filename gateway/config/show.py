@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from gateway.config.catalogue import BY_NAME, SETTINGS, Setting
 from gateway.config.kinds import NAME_PATTERN, Kind
-from gateway.config.routing import ROLE, ROUTE, UPSTREAM
+from gateway.config.members import ROLE, ROUTE, UPSTREAM
 from gateway.config.settings import BUILT_IN_ROLES, Settings
 from gateway.core.model import Role
 from gateway.core.routes import Route

@@ -62,6 +62,7 @@ def test_empty_file_says_nothing(text: str) -> None:
         ("- a", ["line 1 of f.yaml", "members"]),
         ("just words", ["line 1 of f.yaml", "members"]),
         ("[a]: 1", ["line 1 of f.yaml", "name must be a word"]),
+        ('"a\\nb": 1', ["line 1 of f.yaml", "name must be a word"]),
         ("null: 1", ["line 1 of f.yaml", "name must be a word"]),
         ("a: " + "[" * 2000, ["line 1 of f.yaml"]),
         ("a: x\x00y", ["f.yaml"]),
