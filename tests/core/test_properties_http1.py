@@ -103,6 +103,30 @@ def test_size_of_a_head_is_judged_alike_for_any_split(size: int) -> None:
     assert judged(stream, list(range(1, size))) == whole
 
 
+SECTIONS = st.lists(FIELD, max_size=4).map(lambda lines: b"".join(line + b"\r\n" for line in lines))
+FIRST_LINES = st.sampled_from([
+    b"GET / HTTP/1.1", b"GET / HTTP/1.0", b"GET http://h/x HTTP/1.1", b"GET http://h/x HTTP/1.0",
+    b"OPTIONS * HTTP/1.1",
+    b"POST /b HTTP/1.1", b"GET http://i/y HTTP/1.0", b"GET http://h HTTP/1.1", b"GET /%2f HTTP/1.0",
+])  # fmt: skip
+
+
+@settings(max_examples=2000, deadline=None)
+@given(one=FIRST_LINES, two=FIRST_LINES, section=SECTIONS, host=st.booleans())
+@example(one=b"GET http://h/x HTTP/1.0", two=b"GET /x HTTP/1.0", section=b"X-A: b\r\n", host=False)
+@example(one=b"GET http://h/x HTTP/1.0", two=b"GET http://i/y HTTP/1.0", section=b"X-A: b\r\n", host=False)
+def test_what_a_request_means_does_not_depend_on_the_one_before(
+    one: bytes, two: bytes, section: bytes, host: bool
+) -> None:
+    """A repeated field section may be remembered, but never with what another request line made of it."""
+    lines = ((b"Host: h\r\n" if host else b"") + section).removesuffix(b"\r\n")
+    first = parse_request_head(one + b"\r\n" + lines, LIMITS)
+    if not isinstance(first, RequestHead):
+        return
+    second = two + b"\r\n" + lines
+    assert parse_request_head(second, LIMITS, first.fields) == parse_request_head(second, LIMITS)
+
+
 class Llhttp:
     """What llhttp makes of a request's head."""
 
@@ -140,15 +164,15 @@ def test_head_that_is_accepted_is_read_alike_by_h11_and_llhttp(head: bytes) -> N
     assert asked == mine.target or asked.lower().startswith(b"http://")
     kept = [
         (name.lower(), value.strip(b" \t"))
-        for name, _, value in (line.partition(b":") for line in mine.lines)
+        for name, _, value in (line.partition(b":") for line in mine.fields.lines)
     ]
     for name, value in kept:
         # h11 folds the case of a Transfer-Encoding and judges lengths itself; the rest is byte for byte.
         assert (name, value) in theirs.headers or name in (b"transfer-encoding", b"connection")
     lengths = [int(value) for name, value in theirs.headers if name == b"content-length"]
-    assert lengths == ([mine.content_length] if mine.content_length >= 0 else [])
-    assert any(name == b"transfer-encoding" for name, _ in theirs.headers) == mine.chunked
-    if not mine.upgrade:
+    assert lengths == ([mine.fields.content_length] if mine.content_length >= 0 else [])
+    assert any(name == b"transfer-encoding" for name, _ in theirs.headers) == mine.fields.chunked
+    if not mine.fields.upgrade:
         llhttp = Llhttp(head[: end + 4])
         assert llhttp.whole
         assert (llhttp.method, llhttp.target) == (mine.method, asked)
