@@ -20,6 +20,7 @@ from tests.bench.store import fill
 from tests.bench.table import columns
 
 _SAMPLE = 10_000
+_OTHER_FILES = 512
 _READY_WITHIN_S = 300.0
 
 
