@@ -170,7 +170,7 @@ def test_head_that_is_accepted_is_read_alike_by_h11_and_llhttp(head: bytes) -> N
         # h11 folds the case of a Transfer-Encoding and judges lengths itself; the rest is byte for byte.
         assert (name, value) in theirs.headers or name in (b"transfer-encoding", b"connection")
     lengths = [int(value) for name, value in theirs.headers if name == b"content-length"]
-    assert lengths == ([mine.fields.content_length] if mine.content_length >= 0 else [])
+    assert lengths == ([mine.fields.content_length] if mine.fields.content_length >= 0 else [])
     assert any(name == b"transfer-encoding" for name, _ in theirs.headers) == mine.fields.chunked
     if not mine.fields.upgrade:
         llhttp = Llhttp(head[: end + 4])
