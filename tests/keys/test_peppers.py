@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -73,6 +76,24 @@ def test_processes_that_start_at_once_agree(tmp_path: Path) -> None:
     digests = {process.communicate(timeout=60)[0] for process in openers}
     assert len(digests) == 1
     assert len(digests.pop().strip()) == 64
+
+
+def test_openers_in_the_very_same_moment_agree(tmp_path: Path) -> None:
+    async def opened(path: Path, start: threading.Barrier) -> bytes:
+        store = open_store(f"sqlite://{path}")
+        await store.migrate()
+        start.wait()
+        try:
+            return (await open_digester(store)).digest(b"token")
+        finally:
+            await store.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        for round_ in range(8):
+            start = threading.Barrier(6)
+            path = tmp_path / str(round_) / "gateway.db"
+            openers = [pool.submit(lambda: asyncio.run(opened(path, start))) for _ in range(6)]  # noqa: B023
+            assert len({opener.result(timeout=30) for opener in openers}) == 1
 
 
 async def test_a_given_pepper_ties_the_store_in_every_way_of_giving_it(store: Store, tmp_path: Path) -> None:

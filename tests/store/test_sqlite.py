@@ -304,6 +304,17 @@ async def test_an_import_lets_a_revocation_through_within_a_second(path: Path) -
     await store.close()
 
 
+async def test_an_import_on_a_slow_disk_keeps_to_small_transactions(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.store.sqlite.BULK_TRANSACTION_S", 0.0)
+    store = await made(path)
+    await store.bulk_insert((a_key() for _ in range(3500)), ACTOR)
+    imports = [row.entity for row in await store.audit() if row.action == "key.import"]
+    assert sorted(imports) == ["1000 keys"] * 3 + ["500 keys"]
+    await store.close()
+
+
 async def _revoke(path: Path, key_id: str) -> None:
     store = open_store(f"sqlite://{path}")
     record = await store.key(key_id)

@@ -197,13 +197,17 @@ async def test_a_long_history_is_read_in_parts(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    "shown",
-    [Position(10_000, "x"), Position(1, "0123456789abcdef"), Position(0, "")],
+    ("shown", "why"),
+    [
+        (Position(10_000, "x"), "the change log stands at 1, before 10000"),
+        (Position(1, "0123456789abcdef"), "change 1 is not the one that was read before"),
+        (Position(0, ""), "change 0 is not the one that was read before"),
+    ],
     ids=["ahead of the counter", "another id", "no such row"],
 )
-async def test_another_history_asks_for_a_full_load(store: Store, shown: Position) -> None:
+async def test_another_history_asks_for_a_full_load(store: Store, shown: Position, why: str) -> None:
     follower = store.follow(boot_clock)
-    assert isinstance(await follower.poll(shown, live_id), Reload)
+    assert await follower.poll(shown, live_id) == Reload(why)
     await follower.close()
 
 
@@ -227,6 +231,23 @@ async def test_concurrent_inserts_number_without_gaps(store: Store) -> None:
     keys = [a_key() for _ in range(30)]
     made = await asyncio.gather(*(store.insert_key(key, audit_of(key)) for key in keys))
     assert sorted(key.number for key in made) == list(range(1, 31))
+
+
+async def test_concurrent_writers_that_read_first_wait_for_one_another(store_url: str) -> None:
+    stores = [open_store(store_url) for _ in range(4)]
+    await stores[0].migrate()
+
+    async def add(store: Store, name: str) -> None:
+        for number in range(15):
+            environment = Environment(
+                id=f"{name}-{number}", tenant_id="default", prefix="qs_", created_at=1, updated_at=1
+            )
+            await store.insert_environment(environment, audit())
+
+    await asyncio.gather(*(add(store, f"e{place}") for place, store in enumerate(stores)))
+    assert len(await stores[0].environments()) == 60
+    for store in stores:
+        await store.close()
 
 
 async def test_a_closed_store_says_so(store: Store) -> None:
