@@ -98,10 +98,17 @@ def setting_flags(*flags: str) -> Callable[[F], F]:
     def declare(command: F) -> F:
         for flag in reversed(("--config", "--store", *flags)):
             metavar, text = _SETTING_FLAGS[flag]
-            command = click.option(flag, metavar=metavar, help=text)(command)
+            command = click.option(flag, metavar=metavar, help=text, multiple=True, callback=_once)(command)
         return command
 
     return declare
+
+
+def _once(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """Return what a flag says; said twice and differently, neither is the one that was meant."""
+    if len(set(values)) > 1:
+        raise click.UsageError(f"{parameter.opts[0]} is given twice, and differs: keep one")
+    return values[0] if values else None
 
 
 def settings_of(flags: Mapping[str, Any]) -> Settings:

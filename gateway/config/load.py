@@ -61,16 +61,13 @@ def settings_from(
     values = {setting.name: _value(setting, said.get(setting.name)) for setting in SETTINGS}
     groups = {name: members.get(name, Node(None, "default")) for name in GROUPS}
     roles = read_roles(groups["roles"])
-    single = _single_upstream(environ, flags, groups)
-    if single is not None:
+    origins = {name: node.origin for name, node in {**groups, **said}.items() if name in {*said, *members}}
+    if (single := _single_upstream(environ, flags, groups)) is not None:
         upstreams, routes = single_upstream(single)
+        origins |= {"upstreams": single.origin, "routes": single.origin}
     else:
         upstreams = read_upstreams(groups["upstreams"])
         routes = read_routes(groups["routes"], upstreams, roles)
-    origins = {name: node.origin for name, node in said.items()}
-    origins.update({name: node.origin for name, node in groups.items() if name in members})
-    if single is not None:
-        origins.update({"upstreams": single.origin, "routes": single.origin})
     settings = Settings(
         listen=values["listen"],
         ops_listen=values["ops.listen"],
@@ -86,10 +83,7 @@ def settings_from(
         origins=origins,
     )
     _check_addresses(settings, said)
-    if settings.limits.target_bytes > settings.limits.head_bytes:
-        _contradiction(
-            "limits.target_bytes", said, "is more than limits.head_bytes, which holds the target too"
-        )
+    _check_limits(settings.limits, said)
     return settings
 
 
@@ -218,6 +212,12 @@ def _check_addresses(settings: Settings, said: Mapping[str, Node]) -> None:
             _contradiction(
                 name, said, f"{address} and ops.listen {settings.ops_listen} are one port; choose another"
             )
+
+
+def _check_limits(limits: Limits, said: Mapping[str, Node]) -> None:
+    if limits.target_bytes > limits.head_bytes:
+        problem = "is more than limits.head_bytes, which holds the target too"
+        _contradiction("limits.target_bytes", said, problem)
 
 
 def _meet(one: Address, other: Address) -> bool:
