@@ -12,6 +12,7 @@ from gateway.core.fields import TOKEN
 
 # At most eight hex digits; an extension may hold no control byte (Go CVE-2025-22871, h11 CVE-2025-43859).
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
+_WHOLE_SIZE_LINE = re.compile(_SIZE_LINE.pattern + rb"\r\n")
 _STARTED_SIZE_LINE = re.compile(rb"[0-9A-Fa-f]{1,8}[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r?")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 # What a chunk may cost besides its content (Node CVE-2024-22019).
@@ -64,6 +65,10 @@ class ChunkedReader:
         pieces: list[bytes] = []
         at = 0
         while at < len(data) and self._state not in (_State.DONE, _State.BROKEN):
+            if self._state is _State.SIZE and not self._line:
+                at = _take_whole_chunks(data, at, pieces)
+                if at == len(data):
+                    break
             if self._state is _State.DATA:
                 piece = data[at : at + self._remaining]
                 pieces.append(piece)
@@ -99,7 +104,8 @@ class ChunkedReader:
             return started != b"\r"
         if self._state is _State.SIZE:
             return not _STARTED_SIZE_LINE.fullmatch(started)
-        return False
+        # A CR that no LF follows ends no trailer line.
+        return b"\r" in started[:-1]
 
     def _on_line(self, line: bytes) -> _State:
         if line[-2:] != b"\r\n":
@@ -127,6 +133,21 @@ class ChunkedReader:
         good = colon and TOKEN.fullmatch(name) and _VALUE.fullmatch(value)
         within = self._trailer_bytes <= TRAILER_MAX and self._trailer_lines <= TRAILER_LINES_MAX
         return _State.TRAILER if good and within else _State.BROKEN
+
+
+def _take_whole_chunks(data: bytes, at: int, pieces: list[bytes]) -> int:
+    """Take the chunks from ``at`` that are whole and plain; returns where the first other begins.
+
+    A caller may send a megabyte in chunks of one byte (aiohttp CVE-2025-69229): each must be cheap.
+    """
+    while (match := _WHOLE_SIZE_LINE.match(data, at)) is not None:
+        start = match.end()
+        end = start + int(match[1], 16)
+        if end == start or start - at > OVERHEAD_MAX or data[end : end + 2] != b"\r\n":
+            break
+        pieces.append(data[start:end])
+        at = end + 2
+    return at
 
 
 def encode_chunk(content: bytes) -> bytes:

@@ -113,10 +113,9 @@ def parse_request_head(data: bytes, limits: Limits, last: FieldSection | None = 
         fields = read
         if fields.fault is not None:
             return fields.fault
-    if target[:1] == b"/":
-        if not fields.host and minor == 1:
-            return Reason.BAD_REQUEST
-    elif target != b"*":
+    if not fields.host and minor == 1:
+        return Reason.BAD_REQUEST
+    if target[:1] != b"/" and target != b"*":
         absolute = _from_absolute_form(target, fields)
         if absolute is None:
             return Reason.BAD_REQUEST
@@ -386,8 +385,6 @@ def _from_absolute_form(target: bytes, fields: FieldSection) -> tuple[bytes, Fie
     if mark:
         authority, rest = bare, mark + query + slash + rest
     if not is_authority(authority):
-        return None
-    if fields.minor == 1 and not fields.host:
         return None
     if fields.host and _without_default_port(fields.host) != _without_default_port(authority):
         return None

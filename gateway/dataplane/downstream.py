@@ -69,6 +69,7 @@ class Downstream(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_at",
         "_blank_lines",
         "_buffer",
         "_exchange",
@@ -98,6 +99,7 @@ class Downstream(asyncio.Protocol):
         self.reading_held = False
         self._phase = Phase.IDLE
         self._buffer = b""
+        self._at = 0
         self._exchange: Exchange | None = None
         self._fields: FieldSection | None = None
         self._head_since = 0.0
@@ -135,13 +137,25 @@ class Downstream(asyncio.Protocol):
             assert exchange is not None
             rest = exchange.on_request_data(data)
             if rest:
-                self._buffer += rest
-                if len(self._buffer) > PIPELINE_MAX and not self._pipeline_held:
-                    self._pipeline_held = True
-                    self.transport.pause_reading()
+                self._append(rest)
         elif phase is _IDLE or phase is _HEAD:
-            self._buffer = self._buffer + data if self._buffer else data
+            if self._buffer:
+                self._append(data)
+            else:
+                self._buffer = data
             self._advance()
+
+    def _append(self, data: bytes) -> None:
+        """Hold bytes whose turn has not come; a caller that sends many ahead is read no further."""
+        self._buffer = self._buffer[self._at :] + data
+        self._at = 0
+        if self._is_full() and not self._pipeline_held:
+            self._pipeline_held = True
+            self.transport.pause_reading()
+
+    def _is_full(self) -> bool:
+        """Tell whether more is held than any head needs."""
+        return len(self._buffer) - self._at > PIPELINE_MAX + self.server.limits.head_bytes
 
     def eof_received(self) -> bool:
         """Take a half-close: a request that is whole is still answered (RFC 9112 §9.6)."""
@@ -206,9 +220,10 @@ class Downstream(asyncio.Protocol):
                 break
         else:
             asyncio.get_running_loop().call_soon(self._advance)
-        if self._pipeline_held and len(self._buffer) <= PIPELINE_MAX and not self.transport.is_closing():
+        if self._pipeline_held and not self._is_full():
             self._pipeline_held = False
-            self.transport.resume_reading()
+            if not self.reading_held and not self.transport.is_closing():
+                self.transport.resume_reading()
         if self._half_closed and not self._buffer and self._phase <= _HEAD:
             self.close_gently(self.server.clock())
 
@@ -216,22 +231,27 @@ class Downstream(asyncio.Protocol):
         """Take one request from the buffer; False where none is whole, or none may follow."""
         if self._phase > _HEAD:
             return False
-        if data[0] == 13:
-            return self._take_blank_line(data)
-        end = data.find(b"\r\n\r\n")
+        at = self._at
+        if data[at] == 13:
+            return self._take_blank_line(data[at:])
+        end = data.find(b"\r\n\r\n", at)
         server = self.server
-        if end < 0 or end + 4 > server.limits.head_bytes:
-            self._wait_for_head(data)
+        if end < 0 or end + 4 - at > server.limits.head_bytes:
+            self._wait_for_head(data[at:])
             return False
         now = server.clock()
-        head = parse_request_head(data[:end], server.limits, self._fields)
+        head = parse_request_head(data[at:end], server.limits, self._fields)
         if not isinstance(head, RequestHead):
             self._refuse_message(head, now)
             self.close_gently(now)
             return False
-        self._fields = head.fields if end <= _REPEATED_MAX else None
+        self._fields = head.fields if end - at <= _REPEATED_MAX else None
         self._blank_lines = 0
-        self._buffer = data[end + 4 :]
+        if end + 4 == len(data):
+            self._buffer = b""
+            self._at = 0
+        else:
+            self._at = end + 4
         return self._answer(head, now)
 
     def _take_blank_line(self, data: bytes) -> bool:
@@ -246,6 +266,7 @@ class Downstream(asyncio.Protocol):
             return False
         self._blank_lines += 1
         self._buffer = data[2:]
+        self._at = 0
         self._begin_head()
         return True
 
@@ -295,7 +316,12 @@ class Downstream(asyncio.Protocol):
         started_at = self._started_at(now)
         self._phase = _BUSY
         self._exchange = exchange = Exchange(self, head, decision, request_id, started_at, now)
-        self._buffer = exchange.start(self._buffer, now)
+        if not fields.has_body:
+            exchange.start(b"", now)
+        else:
+            there, self._buffer = self._buffer[self._at :], b""
+            self._at = 0
+            self._buffer = exchange.start(there, now)
         return False
 
     def on_exchange_done(self, *, keep: bool, now: float) -> None:
@@ -347,9 +373,12 @@ class Downstream(asyncio.Protocol):
         if not fields.keep_alive or fields.chunked or self.server.draining:
             return False
         length = max(fields.content_length, 0)
-        if length > len(self._buffer):
+        if length > len(self._buffer) - self._at:
             return False
-        self._buffer = self._buffer[length:]
+        self._at += length
+        if self._at == len(self._buffer):
+            self._buffer = b""
+            self._at = 0
         return True
 
     def _after_answer(self, now: float, *, keep: bool) -> bool:
@@ -365,7 +394,11 @@ class Downstream(asyncio.Protocol):
         request_id = self.server.next_request_id()
         self.transport.write(
             refusal_response(
-                reason, request_id=request_id, date=self.server.date, connection=b"close", with_body=True
+                reason,
+                request_id=request_id,
+                date=self.server.date,
+                connection=b"close",
+                with_body=not self._buffer.startswith(b"HEAD ", self._at),
             )
         )
         self._record(None, request_id, REFUSALS[reason].status, reason.value, now, None)
@@ -443,6 +476,7 @@ class Downstream(asyncio.Protocol):
             return
         self._phase = Phase.LINGER
         self._buffer = b""
+        self._at = 0
         self.deadline = now + LINGER_S
         self._unsent = 0
         if self.transport.is_closing():
