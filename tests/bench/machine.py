@@ -36,9 +36,12 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def raise_file_limit() -> int:
-    """Raise the soft limit of open files to the hard one and return it."""
+def raise_file_limit(wanted: int) -> int:
+    """Raise the limit of open files to ``wanted`` as far as this user may, and return what it is then."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # only root may raise the hard limit
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(hard, wanted), max(hard, wanted)))
+        return max(hard, wanted)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
 
