@@ -150,6 +150,8 @@ class Llhttp:
 
 @settings(max_examples=3000, deadline=None)
 @given(head=heads())
+@example(head=b"OPTIONS * HTTP/1.1\r\n\r\n")
+@example(head=b"GET http://h/ HTTP/1.1\r\n\r\n")
 def test_head_that_is_accepted_is_read_alike_by_h11_and_llhttp(head: bytes) -> None:
     mine = judged(head, [])
     if not isinstance(mine, RequestHead):

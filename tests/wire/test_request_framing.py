@@ -161,6 +161,9 @@ TARGETS = [
 
 HOSTS = [
     Bad("no Host", b"GET /never HTTP/1.1\r\n{key}\r\n"),
+    Bad("asterisk without Host", b"OPTIONS * HTTP/1.1\r\n{key}\r\n"),
+    Bad("asterisk with empty Host", b"OPTIONS * HTTP/1.1\r\nHost:\r\n{key}\r\n"),
+    Bad("absolute-form without Host", b"GET http://gateway.test/never HTTP/1.1\r\n{key}\r\n"),
     Bad("two equal Hosts", host(b"gateway.test", b"gateway.test")),
     Bad("two Hosts", host(b"gateway.test", b"other.test")),
     Bad("two Hosts, case", b"GET /never HTTP/1.1\r\nHost: a.test\r\nhOST: a.test\r\n{key}\r\n"),

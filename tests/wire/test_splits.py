@@ -60,6 +60,11 @@ def play(
     return VARYING.sub(b"", answers), list(requests)
 
 
+def answers_in(stream: bytes) -> int:
+    """Count the status lines."""
+    return len(re.findall(rb"HTTP/1\.1 \d\d\d ", stream))
+
+
 @settings(
     max_examples=40,
     deadline=None,
@@ -78,7 +83,7 @@ def test_any_split_gives_the_same_exchange(
     whole = play(gateway, backend, path, stream, [])
     split = play(gateway, backend, path, stream, [cut % len(stream) for cut in cuts])
     assert split == whole
-    assert whole[0].count(b"HTTP/1.1 ") == len(names) + 1
+    assert answers_in(whole[0]) == len(names) + 1
 
 
 def test_byte_by_byte_gives_the_same_exchange(gateway: Product, backend: Backend, path: str) -> None:
@@ -86,4 +91,4 @@ def test_byte_by_byte_gives_the_same_exchange(gateway: Product, backend: Backend
         stream = stream_of([*GOOD, end], gateway, path)
         whole = play(gateway, backend, path, stream, [])
         assert play(gateway, backend, path, stream, range(0, len(stream), 3)) == whole, end
-        assert whole[0].count(b"HTTP/1.1 ") == len(GOOD) + 1
+        assert answers_in(whole[0]) == len(GOOD) + 1
