@@ -9,6 +9,7 @@ same rounds. Requests a second are bounded by whichever core is full first.
   python -m tests.bench --quick       one short round: a look, not a result
   python -m tests.bench keys          time to ready, memory and cost of a look-up with 1,000,000 keys
   python -m tests.bench idle          memory of 10,000 idle connections
+  python -m tests.bench profile       the gateway's costliest functions under a GET (or --scenario)
 
 Needs wrk and nginx, and HAProxy to compare with it (Debian: apt-get install wrk nginx-light haproxy).
 Nothing listens but on loopback; everything is written to a temporary directory and removed.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -27,6 +29,8 @@ from tests.bench.machine import BenchError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one mode; return 0, or 1 when an answer was not the one expected or something is missing."""
     options = _parser().parse_args(arguments)
+    # Ended from outside, it still ends what it started.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     os.environ["PATH"] = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
     try:
         well = _run(options)
@@ -44,6 +48,7 @@ def _run(options: argparse.Namespace) -> bool:
     from tests.bench.compare import SCENARIOS, compare
     from tests.bench.contenders import CONTENDERS, missing_programs
     from tests.bench.growth import idle, keys
+    from tests.bench.profile import profile
 
     contenders = options.only or list(CONTENDERS)
     if missing := missing_programs(contenders if options.mode == "compare" else []):
@@ -53,6 +58,10 @@ def _run(options: argparse.Namespace) -> bool:
         return keys(options.count or 1_000_000, rounds=rounds, seconds=seconds, say=_say)
     if options.mode == "idle":
         return idle(options.count or 10_000, say=_say)
+    if options.mode == "profile":
+        names = options.scenario or ["get"]
+        # All of them, whatever the first one says.
+        return min([profile(SCENARIOS[name], seconds=seconds, say=_say) for name in names])
     scenarios = options.scenario or list(SCENARIOS)
     return compare(contenders, scenarios, rounds=rounds, seconds=seconds, say=_say)
 
@@ -63,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("mode", nargs="?", default="compare", choices=["compare", "keys", "idle"])
+    parser.add_argument("mode", nargs="?", default="compare", choices=["compare", "keys", "idle", "profile"])
     parser.add_argument("--quick", action="store_true", help="one round of one second")
     parser.add_argument("--rounds", type=_positive, default=3, metavar="N", help="rounds (default 3)")
     parser.add_argument("--seconds", type=_positive, default=3, metavar="S", help="of each run (default 3)")

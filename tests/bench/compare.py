@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import secrets
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from gateway.core.tokens import make_token
 from tests.bench.backends import LARGE_BYTES, Backends
-from tests.bench.contenders import CONTENDERS, GATEWAYS, Contender, Setting, make_key
+from tests.bench.contenders import CONTENDERS, GATEWAYS, Contender, Setting, make_key, unknown_token
 from tests.bench.load import CONNECTIONS, Run, Scenario, measure
 from tests.bench.machine import BenchError, cores
 from tests.bench.store import fill
@@ -67,11 +65,11 @@ def _setting(directory: Path, backends: Backends, core: int, *, with_store: bool
     """Give every contender the same keys: a viewer and an editor that are used, and many that are not."""
     store = directory / "gateway.db" if with_store else None
     if store is None:
-        viewer, editor = (make_token("gw_live_", secrets.choice) for _ in range(2))
+        viewer, editor = (unknown_token() for _ in range(2))
     else:
         viewer, editor = make_key(store, "viewer"), make_key(store, "editor")
         asyncio.run(fill(store, OTHER_KEYS))
-    others = [make_token("gw_live_", secrets.choice) for _ in range(OTHER_KEYS)]
+    others = [unknown_token() for _ in range(OTHER_KEYS)]
     keys = {
         token: (f"apk_{number:036d}", f"subject_{number:036d}", "default", permission)
         for number, (token, permission) in enumerate(
@@ -92,7 +90,7 @@ def _scenario(
 ) -> bool:
     tokens = setting.directory / "tokens"
     refused = scenario.status == 401
-    token = make_token("gw_live_", secrets.choice) if refused else next(iter(setting.keys))
+    token = unknown_token() if refused else next(iter(setting.keys))
     tokens.write_text(token + "\n")
     runs: dict[str, list[Run]] = {contender.name: [] for contender in running}
     for number in range(rounds):
@@ -122,7 +120,7 @@ def _check_equal_work(contender: Contender, token: str) -> None:
     facts = (status, key_id[:4], tenant, permission, peer, scheme, bool(request_id), leaked)
     if facts != (200, "apk_", "default", "editor", "127.0.0.1", "http", True, ""):
         raise BenchError(f"{contender.name} does not do what the others do: {status} {told!r}")
-    unknown = {"X-API-KEY": make_token("gw_live_", secrets.choice)}
+    unknown = {"X-API-KEY": unknown_token()}
     for expected, headers in ((401, {}), (401, unknown)):
         status, _ = _ask(contender.port, "GET", "/small", headers)
         if status != expected:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.core.tokens import make_token
 from tests.bench.backends import NGINX_AS_OWNER, Backends
 from tests.bench.machine import BenchError, Process, free_port
 
@@ -173,8 +175,13 @@ def gateway_logging(setting: Setting) -> Contender:
     )
 
 
-def start_gateway(setting: Setting, name: str, *, access_log: str, within_s: float = 60.0) -> Contender:
-    """Start the product by its command line on ``setting.store`` and wait until it is ready."""
+def start_gateway(
+    setting: Setting, name: str, *, access_log: str, within_s: float = 60.0, around: Sequence[str] = ()
+) -> Contender:
+    """Start the product by its command line on ``setting.store`` and wait until it is ready.
+
+    ``around`` are arguments of the interpreter that come first, such as a profiler's.
+    """
     port, ops = free_port(), free_port()
     backends = setting.backends
     config = setting.directory / f"gateway-{port}.yaml"
@@ -197,12 +204,17 @@ def start_gateway(setting: Setting, name: str, *, access_log: str, within_s: flo
         )
     )
     process = Process(
-        [sys.executable, "-m", "gateway", "run", "--config", str(config)],
+        [sys.executable, *around, "-m", "gateway", "run", "--config", str(config)],
         core=setting.core,
         directory=setting.directory,
     )
     process.wait_until_ready(f"http://127.0.0.1:{ops}/readyz", within_s=within_s)
     return Contender(name, process, port)
+
+
+def unknown_token() -> str:
+    """Return a token of the right form that nobody knows."""
+    return make_token("gw_live_", secrets.choice)
 
 
 def make_key(store: Path, permission: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import resource
@@ -47,7 +48,10 @@ def raise_file_limit(wanted: int) -> int:
 
 
 class Process:
-    """A server on one core. What it says goes to a file that is shown when it does not start."""
+    """A server on one core. What it says goes to a file that is shown when it does not start.
+
+    One that is not stopped ends with the benchmark at the latest.
+    """
 
     def __init__(self, command: Sequence[str], *, core: int, directory: Path) -> None:
         self.log = Path(tempfile.mkstemp(dir=directory, suffix=f".{Path(command[0]).name}.log")[1])
@@ -63,6 +67,7 @@ class Process:
                 start_new_session=True,
                 preexec_fn=lambda: os.sched_setaffinity(0, {core}),
             )
+        atexit.register(self.stop)
 
     def pids(self) -> list[int]:
         """Return the process and all its descendants (nginx has a master and a worker)."""
@@ -100,6 +105,7 @@ class Process:
 
     def stop(self) -> None:
         """End it: first politely (SIGINT, which nginx, HAProxy and the gateway all take for "now")."""
+        atexit.unregister(self.stop)
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
