@@ -12,7 +12,7 @@ from functools import lru_cache
 import msgspec
 
 from gateway.core.fields import RESPONSE_KINDS, Kind, classify_response_field
-from gateway.core.http1 import LINE_BYTES, NO_LENGTH, connection_options, parse_content_length
+from gateway.core.http1 import ENDLESS, LINE_BYTES, NO_LENGTH, connection_options, parse_content_length
 
 RESPONSE_HEAD_MAX = 65536
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?")
@@ -99,7 +99,7 @@ def _take(head: ResponseHead, kind: Kind, line: bytes, value: bytes) -> bool:
             head.lines.append(line)
     elif kind is _CONTENT_LENGTH:
         length = parse_content_length(value)
-        if length is None or head.content_length != NO_LENGTH:
+        if length is None or length >= ENDLESS or head.content_length != NO_LENGTH:
             return False
         head.content_length = length
     elif kind is _CONNECTION:

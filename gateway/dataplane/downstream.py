@@ -36,6 +36,8 @@ _WRITE_HIGH_WATER = 131072
 _RESET = struct.pack("ii", 1, 0)
 
 
+# Content of a refused request that is read and dropped rather than paid for with the connection, in bytes.
+SKIP_MAX = 65536
 # A field section that is longer is read each time rather than kept with its connection.
 _REPEATED_MAX = 4096
 _TURNS = range(TURNS_MAX)
@@ -78,6 +80,7 @@ class Downstream(asyncio.Protocol):
         "_head_since",
         "_phase",
         "_pipeline_held",
+        "_skip",
         "_unsent",
         "deadline",
         "forwarded",
@@ -104,6 +107,7 @@ class Downstream(asyncio.Protocol):
         self._fields: FieldSection | None = None
         self._head_since = 0.0
         self._blank_lines = 0
+        self._skip = 0
         self._half_closed = False
         self._pipeline_held = False
         self._unsent = 0
@@ -231,6 +235,8 @@ class Downstream(asyncio.Protocol):
         """Take one request from the buffer; False where none is whole, or none may follow."""
         if self._phase > _HEAD:
             return False
+        if self._skip:
+            return self._skip_content(data)
         at = self._at
         if data[at] == 13:
             return self._take_blank_line(data[at:])
@@ -253,6 +259,16 @@ class Downstream(asyncio.Protocol):
         else:
             self._at = end + 4
         return self._answer(head, now)
+
+    def _skip_content(self, data: bytes) -> bool:
+        """Step over content of a request that was refused."""
+        skipped = min(self._skip, len(data) - self._at)
+        self._skip -= skipped
+        self._at += skipped
+        if self._at == len(data):
+            self._buffer = b""
+            self._at = 0
+        return True
 
     def _take_blank_line(self, data: bytes) -> bool:
         """Step over an empty line before a request (RFC 9112 §2.2), but not over many."""
@@ -347,7 +363,7 @@ class Downstream(asyncio.Protocol):
             )
         )
         self._record(head, request_id, 204, None, now, None)
-        return self._after_answer(now, keep=keep)
+        return self._after_answer(head, now, keep=keep)
 
     def _refuse(
         self, reason: Reason, head: RequestHead, request_id: bytes, now: float, key: LiveKey | None = None
@@ -365,28 +381,28 @@ class Downstream(asyncio.Protocol):
             )
         )
         self._record(head, request_id, refusal.status, reason.value, now, key)
-        return self._after_answer(now, keep=keep)
+        return self._after_answer(head, now, keep=keep)
 
     def _may_keep(self, head: RequestHead) -> bool:
-        """Tell whether the connection stays in step; steps over content that is wholly here."""
+        """Tell whether the connection stays in step: no content is left unread, or little enough to skip."""
         fields = head.fields
-        if not fields.keep_alive or fields.chunked or self.server.draining:
+        if not fields.keep_alive or self.server.draining:
             return False
-        length = max(fields.content_length, 0)
-        if length > len(self._buffer) - self._at:
-            return False
-        self._at += length
-        if self._at == len(self._buffer):
-            self._buffer = b""
-            self._at = 0
-        return True
+        if not fields.has_body:
+            return True
+        # A caller that waits for 100 may send its content or not, once refused (RFC 9110 §10.1.1).
+        return not fields.chunked and not fields.expectation and fields.content_length <= SKIP_MAX
 
-    def _after_answer(self, now: float, *, keep: bool) -> bool:
+    def _after_answer(self, head: RequestHead, now: float, *, keep: bool) -> bool:
         if not keep:
             self.close_gently(now)
             return False
-        self._phase = Phase.IDLE
-        self.deadline = now + self.server.timeouts.keep_alive
+        timeouts = self.server.timeouts
+        self._phase = _IDLE
+        self.deadline = now + timeouts.keep_alive
+        if head.fields.has_body:
+            self._skip = head.fields.content_length
+            self.deadline = now + timeouts.body_stall
         return True
 
     def _refuse_message(self, reason: Reason, now: float) -> None:

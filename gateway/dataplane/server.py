@@ -73,7 +73,7 @@ class Server:
     def next_request_id(self) -> bytes:
         """Return an id that no other request of any instance has: a random prefix and a counter."""
         self._requests += 1
-        return b"%b%x" % (self._request_prefix, self._requests)
+        return b"%b%010x" % (self._request_prefix, self._requests)
 
     # -- Connections.
 
