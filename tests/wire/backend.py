@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 
 REMEMBERED = 4 * 1024 * 1024
 READ = 65536
+# Seconds; well below the time that an idle connection is kept, so that idling does not pass for closing.
+PROMPTLY = 2.0
 
 
 def eventually(condition: Callable[[], object], *, within: float = 5.0, why: str = "") -> None:

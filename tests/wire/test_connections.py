@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.wire.backend import OK, Backend, Exchange, Gone, answer, eventually, ok
+from tests.wire.backend import OK, PROMPTLY, Backend, Exchange, Gone, answer, eventually, ok
 from tests.wire.client import Client, Cut, assert_refused, chunked, get
 from tests.wire.product import Product
 
@@ -257,7 +257,9 @@ def test_final_answer_to_an_expectation_leaves_no_body_owed(
         if not response.says_close:
             client.send(b"abc" + get(path + "-next", key=gateway.keys.viewer))
             assert client.response().status == 200
-    assert backend.requests_for(path)[0].connection.ended.wait(5), "the connection was pooled in mid-request"
+    assert backend.requests_for(path)[0].connection.ended.wait(PROMPTLY), (
+        "the connection was pooled in mid-request"
+    )
 
 
 def test_early_final_response_is_relayed_and_nothing_after_it_is_read(
@@ -276,7 +278,7 @@ def test_early_final_response_is_relayed_and_nothing_after_it_is_read(
         assert response.says_close
         client.send_pieces([b"b" * 900, get("/never", key=gateway.keys.editor)])
         client.rest()
-    assert backend.the_request_for(path).connection.ended.wait(5)
+    assert backend.the_request_for(path).connection.ended.wait(PROMPTLY)
     assert not backend.requests_for("/never")
 
 
@@ -307,6 +309,13 @@ def test_refusal_reaches_a_caller_that_is_still_sending(hasty: Product, path: st
         with Client(hasty.port) as client:
             client.send_pieces([head, *[b"a" * 100_000] * 20])
             assert client.response().status == status
+
+
+def test_refusal_waits_for_a_caller_that_reads_only_after_sending(gateway: Product, path: str) -> None:
+    head = get(path, "Content-Length: 2000000", method="POST")
+    with Client(gateway.port) as client:
+        client.send_pieces([head, *[b"a" * 1000] * 20], pause=0.05)
+        assert client.response().status == 401, "a reset has destroyed the answer"
 
 
 # Ends: half-close, aborts, deaths.
@@ -365,7 +374,7 @@ def test_caller_that_ends_in_mid_body_aborts_the_backend(
         else:
             client.close()
     request = backend.the_request_for(path)
-    assert request.connection.ended.wait(5)
+    assert request.connection.ended.wait(PROMPTLY)
     assert not request.complete
 
 
@@ -382,7 +391,7 @@ def test_caller_that_goes_away_takes_its_backend_connection_along(
     client = Client(gateway.port).send(get(path, key=gateway.keys.viewer))
     eventually(lambda: backend.requests_for(path))
     client.reset()
-    assert ended.wait(5), "the late response could answer somebody else"
+    assert ended.wait(PROMPTLY), "the late response could answer somebody else"
 
 
 def test_caller_that_goes_away_in_mid_download_stops_the_backend(
@@ -504,7 +513,7 @@ def test_backend_that_closes_while_idle_is_noticed(gateway: Product, backend: Ba
         for _ in range(5):
             response = client.send(get(path, method="POST", key=gateway.keys.editor, body=b"abc")).response()
             assert response.status == 200
-            assert backend.requests_for(path)[-1].connection.ended.wait(5)
+            assert backend.requests_for(path)[-1].connection.ended.wait(PROMPTLY)
             time.sleep(0.03)
     assert len(backend.requests_for(path)) == 5
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.wire.backend import Backend, Exchange, answer, eventually, ok
+from tests.wire.backend import PROMPTLY, Backend, Exchange, answer, eventually, ok
 from tests.wire.client import Client, Cut, assert_refused, chunked, get
 from tests.wire.product import Product
 
@@ -164,7 +164,7 @@ def test_chunked_body_is_limited_to_the_byte_and_never_ends_at_the_backend(
         assert_refused(client.response(), 413, "body_too_large")
         client.rest()
     for request in backend.requests_for(path)[1:]:
-        assert request.connection.ended.wait(5)
+        assert request.connection.ended.wait(PROMPTLY)
         assert not request.complete
 
 
@@ -194,7 +194,7 @@ def test_trailers_count_in_the_limits(gateway: Product, backend: Backend, path: 
         assert_refused(client.response(), (400, 431), ("bad_request", "head_too_large"))
         client.rest()
     for request in backend.requests_for(path):
-        assert request.connection.ended.wait(5)
+        assert request.connection.ended.wait(PROMPTLY)
         assert not request.complete
 
 

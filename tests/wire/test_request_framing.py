@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.wire.backend import Backend
+from tests.wire.backend import PROMPTLY, Backend
 from tests.wire.client import Client, Response, assert_refused, chunked, get
 from tests.wire.product import Product
 
@@ -458,7 +458,7 @@ def test_malformed_chunked_body_never_ends_at_the_backend(
         assert response.says_close
         client.expect_closed()
     for request in backend.requests_for(path):
-        assert request.connection.ended.wait(5), "the backend's connection was left open"
+        assert request.connection.ended.wait(PROMPTLY), "the backend's connection was left open"
         assert not request.complete, f"the backend saw a finished body: {bytes(request.raw_body)!r}"
 
 

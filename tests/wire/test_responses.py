@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.wire.backend import OK, Backend, Connection, Exchange, answer, eventually
+from tests.wire.backend import OK, PROMPTLY, Backend, Connection, Exchange, answer, eventually
 from tests.wire.client import Client, Cut, Response, assert_date, assert_refused, get
 from tests.wire.product import Product
 
@@ -96,7 +96,7 @@ def test_malformed_response_is_a_bad_gateway(
         assert_refused(response, 502, "upstream_protocol_error")
         assert response.interim == [] or name == "close after 100"
     (request,) = backend.requests_for(path)
-    assert request.connection.ended.wait(5), "a connection that talks nonsense was kept"
+    assert request.connection.ended.wait(PROMPTLY), "a connection that talks nonsense was kept"
 
 
 BAD_BODIES = [
@@ -240,7 +240,7 @@ def test_bytes_after_a_response_end_the_backends_connection_and_are_never_delive
         assert other.body == b"ok"
         assert client.is_quiet()
     poisoned = backend.requests_for(path)[0]
-    assert poisoned.connection.ended.wait(5)
+    assert poisoned.connection.ended.wait(PROMPTLY)
     assert backend.requests_for(path + "-other")[0].connection is not poisoned.connection
 
 
@@ -256,7 +256,7 @@ def test_bytes_that_come_while_idle_end_the_backends_connection(
     with Client(gateway.port) as client:
         assert client.send(get(path, key=gateway.keys.viewer)).response().body == b"ok"
         first = backend.requests_for(path)[0].connection
-        assert first.ended.wait(5)
+        assert first.ended.wait(PROMPTLY)
         other = client.send(get(path + "-other", key=gateway.keys.viewer)).response()
         assert other.body == b"ok"
 
@@ -329,7 +329,7 @@ def test_backend_that_closes_is_not_used_again_and_the_caller_is_kept(
             assert not response.says_close, "the backend's Connection is not the caller's"
     one, two = backend.requests_for(path)
     assert one.connection is not two.connection
-    assert one.connection.ended.wait(5)
+    assert one.connection.ended.wait(PROMPTLY)
 
 
 def test_http_1_0_backend_may_keep_its_connection(gateway: Product, backend: Backend, path: str) -> None:
@@ -461,6 +461,6 @@ def test_backend_that_answers_before_it_is_asked_is_not_believed(product: type[P
                 except (Cut, ConnectionError):
                     break
         eventually(lambda: eager.connections)
-        assert eager.connections[0].ended.wait(5), "a connection out of step was kept"
+        assert eager.connections[0].ended.wait(PROMPTLY), "a connection out of step was kept"
     finally:
         eager.close()
