@@ -303,9 +303,17 @@ def _on_connection(fields: FieldSection, line: bytes, value: bytes) -> None:
     fields.connection += connection_options(value)
 
 
-@lru_cache(maxsize=256)
 def connection_options(value: bytes) -> tuple[bytes, ...]:
     """Return the options of a Connection value, lower-case, without empty ones (RFC 9110 §7.6.1)."""
+    # A longer value is read each time: what strangers send must not fill the memory.
+    return _options(value) if len(value) <= _REMEMBERED_VALUE_MAX else _options.__wrapped__(value)
+
+
+_REMEMBERED_VALUE_MAX = 128
+
+
+@lru_cache(maxsize=256)
+def _options(value: bytes) -> tuple[bytes, ...]:
     return tuple(option for part in value.lower().split(b",") if (option := part.strip(b" \t")))
 
 
