@@ -91,9 +91,9 @@ async def _serve(
     async with contextlib.AsyncExitStack() as stack:
         store, digester = await stack.enter_async_context(_opened_store(settings))
         table = KeyTable()
-        feed = Feed(store, table, digester, clock=_boot_clock)
-        stack.push_async_callback(feed.stop)
         observer = Observer(_opened_log(settings, stack))
+        feed = Feed(store, table, digester, clock=_boot_clock, propagated=observer.propagated)
+        stack.push_async_callback(feed.stop)
         server = _built_server(settings, table, digester, observer)
         stack.callback(server.close)
         feed.start()
