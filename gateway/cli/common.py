@@ -39,7 +39,8 @@ class StrictGroup(click.Group):
         """Find the command that the first argument names."""
         known = self.list_commands(ctx)
         if args[0] not in known and not args[0].startswith("-"):
-            raise click.UsageError(f"no such command `{args[0]}`; the nearest is `{nearest(args[0], known)}`")
+            told = f"no such command `{args[0]}`; the nearest is `{nearest(args[0], known)}`"
+            raise click.UsageError(told, ctx)
         return super().resolve_command(ctx, args)
 
 

@@ -43,7 +43,7 @@ def test_nothing_slow_is_loaded_to_speak(arguments: list[str], tmp_path: Path) -
         ([], "missing command"),
         (["kyes"], "the nearest is `keys`"),
         (["keys"], "missing command"),
-        (["keys", "creat"], "the nearest is `create`"),
+        (["keys", "creat"], "the nearest is `create` (see `gateway keys --help`)"),
         (["keys", "create", "--tenat", "x"], "the nearest is `--tenant`"),
         (["keys", "create", "--name", "x", "--permission", "viewer"], "'--tenant'"),
         (["keys", "show"], "'ID'"),

@@ -27,6 +27,7 @@ START_S = 30.0
 STOP_S = 60.0
 FIRST = ["200", "403", "200", "401", "401"]
 LATER = ["200", "200", "401"]
+_STEP = re.compile(r"(curl|sleep) |KEY=|[^#].* keys revoke --yes .*apk_")
 _TOLD = re.compile(r"^# .*?: (\d{3})\b")
 
 
@@ -63,7 +64,7 @@ class Quickstart:
             if told:
                 found.append((told[1], before))
                 before = []
-            elif line.startswith(("curl ", "KEY=", "sleep ")) or re.search(r" keys revoke --yes .*apk_", line):
+            elif _STEP.match(line):
                 (found[-1][1] if found else before).append(line)
         return found
 
