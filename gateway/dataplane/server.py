@@ -15,12 +15,15 @@ from email.utils import formatdate
 
 from gateway.core.decision import Snapshot
 from gateway.core.limits import Limits, Timeouts
+from gateway.dataplane.connection import Outbox
 from gateway.dataplane.downstream import Downstream
 from gateway.dataplane.listeners import BACKLOG
-from gateway.dataplane.upstream import Pool
+from gateway.dataplane.pool import Pool
 from gateway.observe import Observer
 
 TICK_S = 0.1
+# Connections beyond the limit that may be told so at a time.
+TURNED_AWAY_MAX = 256
 
 
 class Server:
@@ -45,15 +48,22 @@ class Server:
         observer: Observer,
         clock: Callable[[], float],
     ) -> None:
-        """Take what the connections share; ``targets`` are host and port by upstream name."""
+        """Take what the connections share, on the running loop; ``targets`` are host and port by upstream."""
         self.snapshot = snapshot
         self.limits = limits
         self.timeouts = timeouts
         self.observer = observer
         self.clock = clock
+        self.outbox = Outbox(asyncio.get_running_loop())
         self.pools = {
             name: Pool(
-                name, host, port, idle_s=timeouts.upstream_idle, connect_s=timeouts.connect, clock=clock
+                name,
+                host,
+                port,
+                idle_s=timeouts.upstream_idle,
+                connect_s=timeouts.connect,
+                clock=clock,
+                outbox=self.outbox,
             )
             for name, (host, port) in targets.items()
         }
@@ -78,11 +88,15 @@ class Server:
     # -- Connections.
 
     def admit(self, connection: Downstream) -> bool:
-        """Take a connection into the books; False where there are too many."""
-        if len(self.connections) >= self.limits.connections:
-            return False
+        """Take a connection into the books; False where there are too many, and it is to be told so.
+
+        A few beyond the limit are kept while they are told; the rest only hear the end.
+        """
+        here = len(self.connections)
+        if here >= self.limits.connections + TURNED_AWAY_MAX:
+            connection.transport.abort()
         self.connections.add(connection)
-        return True
+        return here < self.limits.connections
 
     def forget(self, connection: Downstream) -> None:
         """Take a closed connection out of the books."""
