@@ -38,6 +38,13 @@ class AnsweredCaller(Caller):
         self.skip = 0
         self.head_since = 0.0
 
+    def begin_head(self) -> None:
+        """Start the head's deadline, which is total (no byte renews it)."""
+        if self.phase is _IDLE:
+            self.phase = _HEAD
+            self.head_since = self.server.clock()
+            self.deadline = self.head_since + self.server.timeouts.head
+
     def started_at(self, now: float) -> float:
         """Return when the first byte of the request came that is whole ``now``."""
         return self.head_since if self.phase is _HEAD else now
@@ -96,17 +103,7 @@ class AnsweredCaller(Caller):
 
     def turn_away(self, now: float) -> None:
         """Tell one caller too many so, and end."""
-        request_id = self.server.next_request_id()
-        self.tell(Reason.OVERLOADED, request_id=request_id, connection=b"close", with_body=True)
-        self.record(
-            None,
-            request_id,
-            REFUSALS[Reason.OVERLOADED].status,
-            Reason.OVERLOADED.value,
-            started_at=now,
-            now=now,
-        )
-        self.close_gently(now)
+        self.refuse_message(Reason.OVERLOADED, now, with_body=True)
 
     def answer_asterisk(self, head: RequestHead, request_id: bytes, now: float) -> bool:
         """Answer ``OPTIONS *``; True when the next request may be taken."""
@@ -162,6 +159,14 @@ class AnsweredCaller(Caller):
             self.skip = head.fields.content_length
             self.deadline = now + timeouts.body_stall
         return True
+
+    def refuse_message(self, reason: Reason, now: float, *, with_body: bool) -> None:
+        """Tell a refusal of what could not be read as a request, and end."""
+        request_id = self.server.next_request_id()
+        started_at = self.started_at(now)
+        self.tell(reason, request_id=request_id, connection=b"close", with_body=with_body)
+        self.record(None, request_id, REFUSALS[reason].status, reason.value, started_at=started_at, now=now)
+        self.close_gently(now)
 
 
 def connection_option(head: RequestHead, *, keep: bool) -> bytes:

@@ -10,9 +10,11 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.core.decision import decide
-from gateway.core.http1 import ENDLESS, FieldSection, RequestHead, head_fault, parse_request_head
+from gateway.core.grammar import ENDLESS
+from gateway.core.http1 import RequestHead, head_fault, parse_request_head
 from gateway.core.model import Reject
 from gateway.core.refusals import REFUSALS, Reason
+from gateway.core.section import FieldSection
 from gateway.dataplane.answers import AnsweredCaller, connection_option
 from gateway.dataplane.caller import Phase
 from gateway.dataplane.exchange import Exchange
@@ -206,7 +208,7 @@ class Downstream(AnsweredCaller):
     def _take_blank_line(self, data: bytes) -> bool:
         """Step over an empty line before a request (RFC 9112 §2.2), but not over many."""
         if data == b"\r":
-            self._begin_head()
+            self.begin_head()
             return False
         if data[1] != 10 or self._blank_lines == BLANK_LINES_MAX:
             self._refuse_message(Reason.BAD_REQUEST, self.server.clock())
@@ -214,19 +216,12 @@ class Downstream(AnsweredCaller):
         self._blank_lines += 1
         self._buffer = data[2:]
         self._at = 0
-        self._begin_head()
+        self.begin_head()
         return True
-
-    def _begin_head(self) -> None:
-        """Start the head's deadline, which is total (no byte renews it)."""
-        if self.phase is _IDLE:
-            self.phase = _HEAD
-            self.head_since = self.server.clock()
-            self.deadline = self.head_since + self.server.timeouts.head
 
     def _wait_for_head(self, data: bytes) -> None:
         """Judge what is there of a head that is not whole, and wait for the rest."""
-        self._begin_head()
+        self.begin_head()
         limits = self.server.limits
         fault = head_fault(data[: limits.head_bytes], limits)
         if fault is None and len(data) >= limits.head_bytes:
@@ -284,13 +279,7 @@ class Downstream(AnsweredCaller):
     # -- Refusals.
 
     def _refuse_message(self, reason: Reason, now: float) -> None:
-        """Tell a refusal of what could not be read as a request, and end."""
-        request_id = self.server.next_request_id()
-        with_body = not self._buffer.startswith(b"HEAD ", self._at)
-        self.tell(reason, request_id=request_id, connection=b"close", with_body=with_body)
-        started_at = self.started_at(now)
-        self.record(None, request_id, REFUSALS[reason].status, reason.value, started_at=started_at, now=now)
-        self.close_gently(now)
+        self.refuse_message(reason, now, with_body=not self._buffer.startswith(b"HEAD ", self._at))
 
     def refuse_exchange(self, reason: Reason, exchange: Exchange, now: float) -> None:
         """Tell a refusal that ends an exchange before its response began."""
