@@ -64,6 +64,11 @@ class Downstream(AnsweredCaller):
         """Tell whether nothing of a request is here."""
         return self.phase is _IDLE and not self._buffer
 
+    @property
+    def is_new(self) -> bool:
+        """Tell whether no request has come yet that is worth remembering."""
+        return self._fields is None
+
     # -- The loop's side.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -103,10 +108,8 @@ class Downstream(AnsweredCaller):
 
     def eof_received(self) -> bool:
         """Take a half-close: a request that is whole is still answered (RFC 9112 §9.6)."""
-        if self.phase is _BUSY:
-            exchange = self._exchange
-            assert exchange is not None
-            self._half_closed = exchange.request_complete
+        if self._exchange is not None:
+            self._half_closed = self._exchange.request_complete
         elif self.phase is _IDLE and self._buffer:
             self._half_closed = True
         if self._half_closed and self.phase <= _BUSY:
@@ -141,8 +144,7 @@ class Downstream(AnsweredCaller):
 
     def on_deadline(self, now: float) -> None:
         """Act on what did not happen in time."""
-        if self.phase is _BUSY:
-            assert self._exchange is not None
+        if self._exchange is not None:
             self._exchange.on_deadline(now)
         elif self.phase is _HEAD and not self.write_paused:
             self._refuse_message(Reason.REQUEST_TIMEOUT, now)

@@ -24,6 +24,8 @@ from gateway.observe import Observer
 TICK_S = 0.1
 # Connections beyond the limit that may be told so at a time.
 TURNED_AWAY_MAX = 256
+# How long a connection without a request is left open when the others are ended, in seconds.
+NEW_CONNECTION_S = 1.0
 
 
 class Server:
@@ -147,10 +149,9 @@ class Server:
     async def finish(self, patience_s: float) -> bool:
         """End idle connections, let the others finish; True if all did within ``patience_s`` seconds."""
         self.draining = True
-        now = self.clock()
-        for connection in list(self.connections):
-            if connection.is_idle:
-                connection.close_gently(now)
+        self._end_idle(but_new=True)
+        # Who has just connected is about to ask: the listener took it in when it could still choose.
+        asyncio.get_running_loop().call_later(NEW_CONNECTION_S, self._end_idle)
         if self.connections:
             self._empty.clear()
             try:
@@ -159,6 +160,12 @@ class Server:
             except TimeoutError:
                 return False
         return True
+
+    def _end_idle(self, *, but_new: bool = False) -> None:
+        now = self.clock()
+        for connection in list(self.connections):
+            if connection.is_idle and not (but_new and connection.is_new):
+                connection.close_gently(now)
 
     def close(self) -> None:
         """End whatever is left at once."""
