@@ -83,9 +83,8 @@ class Downstream(AnsweredCaller):
         """Take bytes: of the content under way, or of the next head."""
         phase = self.phase
         if phase is _BUSY:
-            exchange = self._exchange
-            assert exchange is not None
-            rest = exchange.on_request_data(data)
+            assert self._exchange is not None
+            rest = self._exchange.on_request_data(data)
             if rest:
                 self._append(rest)
         elif phase is _IDLE or phase is _HEAD:

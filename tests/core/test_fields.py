@@ -5,7 +5,8 @@ from __future__ import annotations
 import tracemalloc
 
 from gateway.core.fields import Kind, classify_request_field, classify_response_field
-from gateway.core.http1 import connection_options, parse_request_head
+from gateway.core.grammar import connection_options
+from gateway.core.http1 import parse_request_head
 from gateway.core.limits import Limits
 
 
