@@ -30,6 +30,10 @@ class CliError(Exception):
         self.exit_code = exit_code
 
 
+class OutputLostError(CliError):
+    """What a command had to print cannot be printed, and its reader should know what was done."""
+
+
 class StrictGroup(click.Group):
     """A group whose unknown commands name the nearest known one, and which needs a command."""
 
@@ -123,10 +127,14 @@ def settings_of(flags: Mapping[str, Any]) -> Settings:
 
 
 def store_url(settings: Settings) -> str:
-    """Return the URL of the store that is meant, the default one when none is named."""
+    """Return the URL of the store that is meant, the default one when none is named; raises CliError."""
+    from gateway.store.base import StoreUrlError
     from gateway.store.urls import default_store_url
 
-    return settings.store_url or default_store_url(os.environ)
+    try:
+        return settings.store_url or default_store_url(os.environ)
+    except StoreUrlError as error:
+        raise CliError(str(error)) from None
 
 
 def executable() -> str:

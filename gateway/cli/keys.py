@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.common import CliError, StrictGroup, option, print_rows, setting_flags, settings_of
+from gateway.cli.common import (
+    CliError,
+    OutputLostError,
+    StrictGroup,
+    option,
+    print_rows,
+    setting_flags,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from gateway.store.base import KeyRecord, KeyStatus
@@ -60,10 +68,16 @@ def create(
         ),
     )
     view = key_view(created.record, created.record.created_at, token=created.token)
+    try:
+        click.echo(json.dumps(view, ensure_ascii=False) if as_json else created.token)
+        sys.stdout.flush()
+    except OSError as error:  # the key is live all the same, and nobody has its token
+        raise OutputLostError(
+            f"{view['id']} was made, but its token could not be printed ({error.strerror}): "
+            "revoke it and make another"
+        ) from None
     if as_json:
-        click.echo(json.dumps(view, ensure_ascii=False))
         return
-    click.echo(created.token)
     click.echo(
         f"{view['id']}: {view['permission']} key {name!r} of {tenant}, until {view['expiresAt']}; "
         "the token above is not shown again",
