@@ -290,7 +290,7 @@ class Backend:
 
     @property
     def received(self) -> int:
-        """The number of bytes that have ever come, once no more are on their way (from a test before, say)."""
+        """The number of bytes that have ever come, once no more are on their way from a test before."""
         count = -1
         while count != (now := sum(connection.count for connection in list(self.connections))):
             count = now
