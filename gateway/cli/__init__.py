@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 refused, or something could not be had; 2 wrong usage or c
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -41,6 +42,8 @@ def root() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and leave with its exit code; errors become one sentence."""
     _hold_standard_descriptors()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name may hold what a terminal cannot show
     try:
         code = root.main(args=arguments, prog_name="gateway", standalone_mode=False)
         sys.stdout.flush()

@@ -6,6 +6,7 @@ Imports click and ``config``; nothing that is slow to load.
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import shlex
 import shutil
@@ -146,6 +147,12 @@ def executable() -> str:
     if on_path and os.path.realpath(on_path) == os.path.realpath(sys.argv[0]):
         return name
     return shlex.quote(sys.argv[0])
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON text, in plain ASCII where the output's encoding is not JSON's own."""
+    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
+    click.echo(json.dumps(value, ensure_ascii=encoding != "utf8"))
 
 
 def print_rows(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

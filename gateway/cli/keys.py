@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from gateway.cli.common import (
     OutputLostError,
     StrictGroup,
     option,
+    print_json,
     print_rows,
     setting_flags,
     settings_of,
@@ -69,7 +69,7 @@ def create(
     )
     view = key_view(created.record, created.record.created_at, token=created.token)
     try:
-        click.echo(json.dumps(view, ensure_ascii=False) if as_json else created.token)
+        print_json(view) if as_json else click.echo(created.token)
         sys.stdout.flush()
     except OSError as error:  # the key is live all the same, and nobody has its token
         raise OutputLostError(
@@ -100,7 +100,7 @@ def list_keys(tenant: str | None, status: KeyStatus | None, as_json: bool, **fla
 
     views = with_service(settings_of(flags), work)
     if as_json:
-        click.echo(json.dumps(views, ensure_ascii=False))
+        print_json(views)
         return
     heads = ("ID", "TENANT", "NAME", "PERMISSION", "STATUS", "EXPIRES", "PREFIX", "LAST FOUR")
     members = ("id", "tenantId", "name", "permission", "status", "expiresAt", "prefix", "lastFour")
@@ -120,7 +120,7 @@ def show(key_id: str, as_json: bool, **flags: Any) -> None:
 
     view = with_service(settings_of(flags), work)
     if as_json:
-        click.echo(json.dumps(view, ensure_ascii=False))
+        print_json(view)
         return
     for member, value in view.items():
         click.echo(f"{member + ':':<20} {'-' if value in (None, '') else value}")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
-from gateway.cli.common import StrictGroup, option, print_rows, setting_flags, settings_of
+from gateway.cli.common import StrictGroup, option, print_json, print_rows, setting_flags, settings_of
 from gateway.core.tokens import DEFAULT_PREFIX
 
 
@@ -37,9 +36,7 @@ def list_tenants(as_json: bool, **flags: Any) -> None:
 
     found = with_service(settings_of(flags), lambda service: service.list_tenants())
     if as_json:
-        click.echo(
-            json.dumps([{"id": tenant.id, "name": tenant.name} for tenant in found], ensure_ascii=False)
-        )
+        print_json([{"id": tenant.id, "name": tenant.name} for tenant in found])
         return
     print_rows(("ID", "NAME"), [(tenant.id, tenant.name) for tenant in found])
 
@@ -77,7 +74,6 @@ def list_environments(tenant: str | None, as_json: bool, **flags: Any) -> None:
 
     found = with_service(settings_of(flags), lambda service: service.list_environments(tenant=tenant))
     if as_json:
-        rows = [{"id": e.id, "tenantId": e.tenant_id, "prefix": e.prefix} for e in found]
-        click.echo(json.dumps(rows, ensure_ascii=False))
+        print_json([{"id": e.id, "tenantId": e.tenant_id, "prefix": e.prefix} for e in found])
         return
     print_rows(("ID", "TENANT", "PREFIX"), [(e.id, e.tenant_id, e.prefix) for e in found])
