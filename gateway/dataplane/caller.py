@@ -46,7 +46,6 @@ class Caller(Connection):
 
     __slots__ = (
         "_pipeline_held",
-        "_unsent",
         "deadline",
         "forwarded",
         "peer",
@@ -66,7 +65,6 @@ class Caller(Connection):
         self.write_paused = False
         self.reading_held = False
         self._pipeline_held = False
-        self._unsent = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note who the caller is."""
@@ -112,7 +110,6 @@ class Caller(Connection):
             return
         self.phase = Phase.LINGER
         self.deadline = now + LINGER_S
-        self._unsent = 0
         self.flush()
         if self.transport.is_closing():
             return
@@ -134,11 +131,6 @@ class Caller(Connection):
             self.deadline = self.server.clock() + LINGER_S
             self.flush()
             self.transport.close()
-
-    def is_still_sending(self) -> bool:
-        """Tell whether the last answer has moved on since the last look."""
-        before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
-        return self._unsent > 0 and self._unsent != before
 
 
 def _address(peername: Any) -> str:

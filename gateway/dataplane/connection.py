@@ -8,7 +8,11 @@ held, since what holds it cannot push back.
 
 from __future__ import annotations
 
+import array
 import asyncio
+import fcntl
+import sys
+import termios
 from typing import cast
 
 # What the loop holds of unsent bytes before it asks for a pause.
@@ -39,13 +43,14 @@ class Outbox:
 class Connection(asyncio.Protocol):
     """One connection; its writes leave in the order in which they were asked for."""
 
-    __slots__ = ("_held", "_outbox", "transport")
+    __slots__ = ("_held", "_outbox", "_untaken", "transport")
 
     transport: asyncio.Transport
 
     def __init__(self, outbox: Outbox) -> None:
         self._held = b""
         self._outbox = outbox
+        self._untaken = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -74,3 +79,23 @@ class Connection(asyncio.Protocol):
         held, self._held = self._held, b""
         if held and not self.transport.is_closing():
             self.transport.write(held)
+
+    def peer_takes(self) -> bool:
+        """Tell whether the peer has taken some of what was written since the last look, and not yet all."""
+        before, self._untaken = self._untaken, self.transport.get_write_buffer_size()
+        if self._untaken:
+            self._untaken += _queued_by_kernel(self.transport)
+        return self._untaken > 0 and self._untaken != before
+
+
+def _queued_by_kernel(transport: asyncio.Transport) -> int:
+    """Return how many bytes the kernel holds that the peer has not acknowledged.
+
+    Megabytes may lie there, and the loop sees room only when a third of them is gone: a peer that
+    reads slowly but steadily looks like one that does not read. 0 where the system does not tell.
+    """
+    if sys.platform != "linux" or transport.is_closing():
+        return 0
+    count = array.array("i", [0])
+    fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, count)
+    return count[0]

@@ -138,7 +138,11 @@ class Downstream(AnsweredCaller):
         if self._exchange is not None:
             self._exchange.on_writing_resumed()
         elif self.phase <= _HEAD:
-            self.deadline = self.server.clock() + self.server.timeouts.keep_alive
+            timeouts = self.server.timeouts
+            begun = self.phase is _HEAD
+            self.deadline = (
+                self.head_since + timeouts.head if begun else self.server.clock() + timeouts.keep_alive
+            )
             self._advance()
 
     def on_deadline(self, now: float) -> None:
@@ -147,7 +151,7 @@ class Downstream(AnsweredCaller):
             self._exchange.on_deadline(now)
         elif self.phase is _HEAD and not self.write_paused:
             self._refuse_message(Reason.REQUEST_TIMEOUT, now)
-        elif self.phase is Phase.LINGER and self.is_still_sending():
+        elif self.phase is not Phase.CLOSED and self.peer_takes():
             self.deadline = now + self.server.timeouts.body_stall
         elif self.phase is not Phase.CLOSED:
             # Idle for too long, or not reading its last answer.
@@ -175,7 +179,7 @@ class Downstream(AnsweredCaller):
             return self._skip_content(data)
         at = self._at
         if data[at] == 13:
-            return self._take_blank_line(data[at:])
+            return self._take_blank_line(data, at)
         end = data.find(b"\r\n\r\n", at)
         server = self.server
         if end < 0 or end + 4 - at > server.limits.head_bytes:
@@ -206,17 +210,16 @@ class Downstream(AnsweredCaller):
         self._step_over(data, self._at + skipped)
         return True
 
-    def _take_blank_line(self, data: bytes) -> bool:
+    def _take_blank_line(self, data: bytes, at: int) -> bool:
         """Step over an empty line before a request (RFC 9112 §2.2), but not over many."""
-        if data == b"\r":
+        if at + 1 == len(data):
             self.begin_head()
             return False
-        if data[1] != 10 or self._blank_lines == BLANK_LINES_MAX:
+        if data[at + 1] != 10 or self._blank_lines == BLANK_LINES_MAX:
             self._refuse_message(Reason.BAD_REQUEST, self.server.clock())
             return False
         self._blank_lines += 1
-        self._buffer = data[2:]
-        self._at = 0
+        self._step_over(data, at + 2)
         self.begin_head()
         return True
 

@@ -131,7 +131,8 @@ class Exchange(RequestRelay):
         """Read on from the backend."""
         if self._connection is not None:
             self._connection.transport.resume_reading()
-        self._down.deadline = self._server.clock() + self._server.timeouts.response_stall
+        patience = self._server.timeouts.response_stall if self._answered else self._request_patience()
+        self._down.deadline = self._server.clock() + patience
 
     def on_caller_gone(self) -> None:
         """Break off: nobody waits for the answer, and the backend must not go on for the next one."""
@@ -143,12 +144,16 @@ class Exchange(RequestRelay):
     def on_deadline(self, now: float) -> None:
         """Say what did not come in time."""
         timeouts = self._server.timeouts
-        if self._answered:
+        if self._answered and self._down.write_paused and self._down.peer_takes():
+            self._down.deadline = now + timeouts.body_stall
+        elif self._answered:
             stalled = "client_stalled" if self._down.write_paused else Reason.UPSTREAM_TIMEOUT.value
             self._cut_off(stalled, now)
         elif self._connection is None and self.request_complete:
             # Connecting has a deadline of its own, and tells.
             self._down.deadline = now + timeouts.connect
+        elif self._down.reading_held and self._connection is not None and self._connection.peer_takes():
+            self._down.deadline = now + timeouts.response_head
         elif self.request_complete or self._down.reading_held:
             self._fail(Reason.UPSTREAM_TIMEOUT)
         elif self._fields.expectation and not self._continued and not self.bytes_in:

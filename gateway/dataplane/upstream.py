@@ -54,6 +54,7 @@ class UpstreamConnection(Connection):
         "_remaining",
         "_reusable",
         "_served",
+        "_write_paused",
         "idle_until",
     )
 
@@ -69,6 +70,7 @@ class UpstreamConnection(Connection):
         self._answered = False
         self._reusable = True
         self._served = False
+        self._write_paused = False
         self._idle_s = 0.0
         self.idle_until = 0.0
 
@@ -103,6 +105,10 @@ class UpstreamConnection(Connection):
             # Bytes that nobody asked for would be taken for the next answer: response-queue poisoning.
             self.abort()
         elif phase is _HEAD:
+            if self._held:
+                # The request has not left yet: this cannot be its answer, and may be another's.
+                self._break()
+                return
             self._answered = True
             self._on_head_data(self._buffer + data if self._buffer else data, borrower)
         elif phase is _LENGTH:
@@ -124,6 +130,9 @@ class UpstreamConnection(Connection):
             borrower.on_content(b"", last=True)
             self._reusable = False
             self._end(borrower, surplus=False)
+        else:
+            # Now, not when the loop has closed: it would first wait for a backend to take an upload.
+            self._break()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -134,11 +143,13 @@ class UpstreamConnection(Connection):
 
     def pause_writing(self) -> None:
         """Ask the caller to wait: the backend reads slower than it sends."""
+        self._write_paused = True
         if self._borrower is not None:
             self._borrower.hold_reading()
 
     def resume_writing(self) -> None:
         """Let the caller go on."""
+        self._write_paused = False
         if self._borrower is not None:
             self._borrower.release_reading()
 
@@ -217,7 +228,8 @@ class UpstreamConnection(Connection):
         now = self._pool.clock()
         self._borrower = None
         self._chunks = None
-        if surplus or not self._reusable or not borrower.request_complete:
+        if surplus or not self._reusable or not borrower.request_complete or self._write_paused:
+            # Where the backend has yet to read the request, the next borrower would never be asked to wait.
             self.abort()
         else:
             self._phase = _IDLE
