@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.core.decision import decide
+from gateway.core.decision import Proof, decide
 from gateway.core.grammar import ENDLESS
 from gateway.core.http1 import RequestHead, head_fault, parse_request_head
 from gateway.core.model import Reject
@@ -47,6 +47,7 @@ class Downstream(AnsweredCaller):
         "_exchange",
         "_fields",
         "_half_closed",
+        "_proof",
     )
 
     def __init__(self, server: Server) -> None:
@@ -56,6 +57,7 @@ class Downstream(AnsweredCaller):
         self._exchange: Exchange | None = None
         self._fields: FieldSection | None = None
         self.head_since = 0.0
+        self._proof = Proof()
         self._blank_lines = 0
         self._half_closed = False
 
@@ -243,7 +245,7 @@ class Downstream(AnsweredCaller):
             return self.refuse(Reason.LOOP_DETECTED, head, request_id, now)
         if head.target == b"*":
             return self.answer_asterisk(head, request_id, now)
-        decision = decide(head, server.snapshot, now)
+        decision = decide(head, server.snapshot, now, self._proof)
         if isinstance(decision, Reject):
             return self.refuse(decision.reason, head, request_id, now, decision.key)
         if fields.expectation and fields.expectation.lower() != b"100-continue":
@@ -294,10 +296,5 @@ class Downstream(AnsweredCaller):
             and not self.server.draining
             and not REFUSALS[reason].closes
         )
-        self.tell(
-            reason,
-            request_id=exchange.request_id,
-            connection=connection_option(head, keep=keep),
-            with_body=head.method != b"HEAD",
-        )
+        self.tell(reason, exchange.request_id, connection_option(head, keep=keep), head.method != b"HEAD")
         self.on_exchange_done(keep=keep, now=now)
