@@ -68,7 +68,7 @@ async def _judge(settings: Settings, lines: bytes, key: bytes | None) -> tuple[l
     """Return the steps of a judgement, and whether it lets the request through."""
     from gateway.core.decision import Forward, decide
     from gateway.core.http1 import RequestHead
-    from gateway.core.routes import Route, Router
+    from gateway.core.routes import Router
     from gateway.keys.clock import boot_clock
 
     router = Router(settings.routes)
