@@ -215,7 +215,7 @@ class Downstream(AnsweredCaller):
     def _take_blank_line(self, data: bytes, at: int) -> bool:
         """Step over an empty line before a request (RFC 9112 §2.2), but not over many."""
         if at + 1 == len(data):
-            self.begin_head()
+            self._wait_for_head(b"")
             return False
         if data[at + 1] != 10 or self._blank_lines == BLANK_LINES_MAX:
             self._refuse_message(Reason.BAD_REQUEST, self.server.clock())

@@ -161,3 +161,15 @@ async def test_blank_lines_between_pipelined_requests_are_stepped_over(server: S
     down.data_received(b"\n\r\n" + options)
     await turn()
     assert b"".join(wire.sent).count(b"HTTP/1.1 204 ") == 4
+
+
+async def test_who_has_ended_after_half_an_empty_line_is_not_waited_for(server: Server) -> None:
+    down, wire = caller(server)
+    up, _ = warm_backend(server)
+    down.data_received(REQUEST + b"\r")
+    assert down.eof_received()
+    await turn()
+    up.data_received(OK)
+    await turn()
+    assert down.phase is Phase.LINGER
+    assert wire.closing
