@@ -47,6 +47,7 @@ class Downstream(AnsweredCaller):
         "_exchange",
         "_fields",
         "_half_closed",
+        "_judged",
         "_proof",
     )
 
@@ -60,6 +61,7 @@ class Downstream(AnsweredCaller):
         self._proof = Proof()
         self._blank_lines = 0
         self._half_closed = False
+        self._judged = -1
 
     @property
     def is_idle(self) -> bool:
@@ -227,9 +229,16 @@ class Downstream(AnsweredCaller):
 
     def _wait_for_head(self, data: bytes) -> None:
         """Judge what is there of a head that is not whole, and wait for the rest."""
+        if self.phase is _IDLE:
+            self._judged = -1
         self.begin_head()
         limits = self.server.limits
-        fault = head_fault(data[: limits.head_bytes], limits)
+        fault = None
+        # Once a line, not once a read: a head that comes byte by byte would cost as much as thousands.
+        line_end = data.rfind(b"\n", 0, limits.head_bytes)
+        if line_end < 0 or line_end != self._judged:
+            self._judged = line_end
+            fault = head_fault(data[: limits.head_bytes], limits)
         if fault is None and len(data) >= limits.head_bytes:
             fault = Reason.HEAD_TOO_LARGE
         if fault is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -173,3 +174,25 @@ async def test_who_has_ended_after_half_an_empty_line_is_not_waited_for(server: 
     await turn()
     assert down.phase is Phase.LINGER
     assert wire.closing
+
+
+async def test_a_head_that_comes_byte_by_byte_is_judged_once_a_line(server: Server) -> None:
+    """Anybody may send thirty thousand tiny segments; each must cost about what a read costs."""
+    lines = b"".join(b"X-%d: %b\r\n" % (number, b"a" * 240) for number in range(115))
+    head = REQUEST[:-2] + lines
+    down, _ = caller(server)
+    begun = time.process_time()
+    for at in range(len(head)):
+        down.data_received(head[at : at + 1])
+    assert down.phase is Phase.HEAD
+    assert time.process_time() - begun < 0.8
+
+
+async def test_a_fault_in_any_line_of_a_head_that_comes_byte_by_byte_is_told_at_the_lines_end(
+    server: Server,
+) -> None:
+    down, wire = caller(server)
+    for byte in REQUEST[:-2] + b"A: b\r\nC: d\r\nE f\r\n":
+        assert not wire.closing
+        down.data_received(bytes((byte,)))
+    assert b"".join(wire.sent).startswith(b"HTTP/1.1 400 ")
