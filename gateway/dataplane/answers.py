@@ -29,21 +29,32 @@ class AnsweredCaller(Caller):
     Attributes:
         skip: bytes of a refused request's content that are still to come, and to be dropped.
         head_since: when the head that has begun did, on the boot clock in seconds.
+        judged: where the last line of it ends that was judged; -1 before any.
     """
 
-    __slots__ = ("head_since", "skip")
+    __slots__ = ("head_since", "judged", "skip")
 
     def __init__(self, server: Server) -> None:
         super().__init__(server)
         self.skip = 0
         self.head_since = 0.0
+        self.judged = -1
 
     def begin_head(self) -> None:
         """Start the head's deadline, which is total (no byte renews it)."""
         if self.phase is _IDLE:
             self.phase = _HEAD
+            self.judged = -1
             self.head_since = self.server.clock()
             self.deadline = self.head_since + self.server.timeouts.head
+
+    def renew_deadline(self) -> None:
+        """Wait for the next request as long as for any; but a head that has begun gets no more time."""
+        timeouts = self.server.timeouts
+        if self.phase is _HEAD:
+            self.deadline = self.head_since + timeouts.head
+        else:
+            self.deadline = self.server.clock() + timeouts.keep_alive
 
     def tell(self, reason: Reason, request_id: bytes, connection: bytes, with_body: bool) -> None:
         """Send a refusal; ``connection`` is the Connection value to send, or nothing."""

@@ -47,7 +47,6 @@ class Downstream(AnsweredCaller):
         "_exchange",
         "_fields",
         "_half_closed",
-        "_judged",
         "_proof",
     )
 
@@ -57,11 +56,9 @@ class Downstream(AnsweredCaller):
         self._at = 0
         self._exchange: Exchange | None = None
         self._fields: FieldSection | None = None
-        self.head_since = 0.0
         self._proof = Proof()
         self._blank_lines = 0
         self._half_closed = False
-        self._judged = -1
 
     @property
     def is_idle(self) -> bool:
@@ -142,11 +139,7 @@ class Downstream(AnsweredCaller):
         if self._exchange is not None:
             self._exchange.on_writing_resumed()
         elif self.phase <= _HEAD:
-            timeouts = self.server.timeouts
-            begun = self.phase is _HEAD
-            self.deadline = (
-                self.head_since + timeouts.head if begun else self.server.clock() + timeouts.keep_alive
-            )
+            self.renew_deadline()
             self._advance()
 
     def on_deadline(self, now: float) -> None:
@@ -229,15 +222,13 @@ class Downstream(AnsweredCaller):
 
     def _wait_for_head(self, data: bytes) -> None:
         """Judge what is there of a head that is not whole, and wait for the rest."""
-        if self.phase is _IDLE:
-            self._judged = -1
         self.begin_head()
         limits = self.server.limits
         fault = None
         # Once a line, not once a read: a head that comes byte by byte would cost as much as thousands.
         line_end = data.rfind(b"\n", 0, limits.head_bytes)
-        if line_end < 0 or line_end != self._judged:
-            self._judged = line_end
+        if line_end < 0 or line_end != self.judged:
+            self.judged = line_end
             fault = head_fault(data[: limits.head_bytes], limits)
         if fault is None and len(data) >= limits.head_bytes:
             fault = Reason.HEAD_TOO_LARGE
