@@ -91,7 +91,7 @@ async def _serve(
     async with contextlib.AsyncExitStack() as stack:
         store, digester = await stack.enter_async_context(_opened_store(settings))
         table = KeyTable()
-        feed = Feed(store, table, digester, clock=_boot_clock)
+        feed = Feed(store, table, digester, clock=_boot_clock, policy=settings.key_policy)
         stack.push_async_callback(feed.stop)
         observer = Observer(_opened_log(settings, stack))
         server = _built_server(settings, table, digester, observer)

@@ -110,7 +110,7 @@ async def _load(settings: Settings, router: Router) -> Snapshot:
 
     table = KeyTable()
     async with opened_digester(settings) as (store, digester):
-        feed = Feed(store, table, digester)
+        feed = Feed(store, table, digester, policy=settings.key_policy)
         try:
             await feed.sync()
         finally:

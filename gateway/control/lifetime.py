@@ -9,7 +9,7 @@ import datetime
 import re
 
 from gateway.control.errors import Invalid
-from gateway.core.durations import DurationError, parse_calendar_duration
+from gateway.core.durations import DurationError, checked_lifetime, parse_calendar_duration
 
 CEILING = "P1Y"
 """No key outlives a calendar year from its creation, whatever a tenant's setting says."""
@@ -21,13 +21,13 @@ _RFC3339 = re.compile(
 )
 
 
-def expiry(created_at: int, *, ttl: str | None, expires_at: str | None, maximum: str | None) -> int:
+def expiry(created_at: int, *, ttl: str | None, expires_at: str | None, maximum: str) -> int:
     """Return when a key made at ``created_at`` ends; without a wish, as late as it may.
 
-    ``maximum`` is the tenant's own setting. A wish beyond it is refused, never shortened.
+    ``maximum`` is what is in effect for the tenant. A wish beyond it is refused, never shortened.
     Raises Invalid naming ``ttl`` or ``expiresAt``.
     """
-    latest = min(_after(created_at, CEILING, "maximum"), _after(created_at, maximum or CEILING, "maximum"))
+    latest = min(_after(created_at, CEILING, "maximum"), _after(created_at, maximum, "maximum"))
     if ttl is not None and expires_at is not None:
         raise Invalid("ttl", "and expiresAt exclude one another: give one of them")
     if ttl is not None:
@@ -64,13 +64,14 @@ def instant(text: str, *, member: str) -> int:
 
 
 def checked_maximum(text: str, *, member: str) -> str:
-    """Return a tenant's maximum lifetime if it is a duration that is not zero. Raises Invalid."""
+    """Return a tenant's maximum lifetime if it is some time, and no more than a calendar year.
+
+    Raises Invalid.
+    """
     try:
-        if parse_calendar_duration(text).is_zero:
-            raise DurationError("must be more than no time at all")
+        return checked_lifetime(text)
     except DurationError as error:
         raise Invalid(member, str(error)) from None
-    return text
 
 
 def _after(start_ms: int, text: str, member: str) -> int:

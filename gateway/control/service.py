@@ -22,6 +22,7 @@ from gateway.control.names import checked_description, checked_name
 from gateway.control.passwords import HasherBusyError
 from gateway.control.tenants import TenantService
 from gateway.core.model import Permission, Role
+from gateway.core.policy import DEFAULT_POLICY, KeyPolicy
 from gateway.core.tokens import DEFAULT_PREFIX, Digester, locator_of, make_token
 from gateway.core.uuid7 import uuid7
 from gateway.store.base import (
@@ -78,10 +79,14 @@ class KeyService(TenantService):
         digester: Digester,
         hasher: Hasher,
         roles: Mapping[str, Role],
+        policy: KeyPolicy = DEFAULT_POLICY,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Take the configured ``roles`` by name; viewer and editor are always there."""
-        super().__init__(store, clock)
+        """Take the configured ``roles`` by name; viewer and editor are always there.
+
+        ``policy`` holds for tenants that set nothing of their own.
+        """
+        super().__init__(store, policy, clock)
         self._digester = digester
         self._hasher = hasher
         self._roles = {**roles, **BUILT_IN_ROLES}
@@ -118,7 +123,9 @@ class KeyService(TenantService):
             intended_use=checked_name(intended_use, member="intendedUse") if intended_use else None,
             created_by=actor.name,
             created_at=now,
-            expires_at=expiry(now, ttl=ttl, expires_at=expires_at, maximum=owner.max_api_key_expiry),
+            expires_at=expiry(
+                now, ttl=ttl, expires_at=expires_at, maximum=self.policy_of(owner).max_api_key_expiry
+            ),
         )
         token = make_token(draft.token_prefix, secrets.choice)
         record = self._record(draft, token, await self._verifier(token))
@@ -167,10 +174,8 @@ class KeyService(TenantService):
         return role
 
     async def _open_tenant(self, tenant_id: str) -> Tenant:
-        tenant = await self._store.tenant(tenant_id)
-        if tenant is None:
-            raise NotFound("tenant", tenant_id)
-        if tenant.api_keys_enabled is False:
+        tenant = await self.show_tenant(tenant_id)
+        if not self.policy_of(tenant).api_keys_enabled:
             raise Refused(f"the API keys of tenant {tenant_id!r} are switched off: enable them first")
         return tenant
 

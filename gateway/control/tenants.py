@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import msgspec
 
-from gateway.control.errors import NotFound, Refused
+from gateway.control.errors import Invalid, NotFound, Refused
 from gateway.control.lifetime import checked_maximum
 from gateway.control.names import checked_id, checked_name, checked_prefix
+from gateway.core.policy import DEFAULT_POLICY, MOST_KEYS_PER_USER, KeyPolicy
 from gateway.core.tokens import DEFAULT_PREFIX
 from gateway.core.uuid7 import uuid7
 from gateway.store.base import (
@@ -34,9 +35,15 @@ _UNSET: Final = msgspec.UNSET
 class TenantService:
     """Adds, changes and lists tenants and environments."""
 
-    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
-        """Take a migrated store; ``clock`` tells epoch seconds."""
+    def __init__(
+        self,
+        store: Store,
+        policy: KeyPolicy = DEFAULT_POLICY,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Take a migrated store and the policy of tenants that set nothing; ``clock`` tells epoch seconds."""
         self._store = store
+        self._policy = policy
         self._clock = clock
 
     def now_ms(self) -> int:
@@ -61,23 +68,42 @@ class TenantService:
         actor: Actor,
         tenant_id: str,
         *,
-        api_keys_enabled: bool | msgspec.UnsetType = _UNSET,
-        max_api_key_expiry: str | msgspec.UnsetType = _UNSET,
+        api_keys_enabled: bool | msgspec.UnsetType | None = _UNSET,
+        max_keys_per_user: int | msgspec.UnsetType | None = _UNSET,
+        max_api_key_expiry: str | msgspec.UnsetType | None = _UNSET,
+        scim_client_expiry: str | msgspec.UnsetType | None = _UNSET,
     ) -> Tenant:
-        """Change what is given of a tenant's settings; what is absent stays. Raises NotFound, Invalid."""
+        """Change what is given of a tenant's settings; None leaves one to the gateway's policy again.
+
+        What is absent stays. New keys alone are bound; but switching keys off refuses all of them
+        until they are switched on. Raises NotFound, Invalid.
+        """
+        settings = {
+            "api_keys_enabled": api_keys_enabled,
+            "max_keys_per_user": max_keys_per_user,
+            "max_api_key_expiry": max_api_key_expiry,
+            "scim_client_expiry": scim_client_expiry,
+        }
+        changes = {
+            name: _checked_setting(name, value) for name, value in settings.items() if value is not _UNSET
+        }
+        now = self.now_ms()
+        audit = self._audit(actor, "tenant.update", "tenant", tenant_id, tenant_id, detail=changes)
+        try:
+            return await self._store.change_tenant(tenant_id, changes, now, audit)
+        except UnknownEntityError as error:
+            raise NotFound(error.kind, error.entity) from None
+
+    async def show_tenant(self, tenant_id: str) -> Tenant:
+        """Return one tenant. Raises NotFound."""
         tenant = await self._store.tenant(tenant_id)
         if tenant is None:
             raise NotFound("tenant", tenant_id)
-        changes: dict[str, object] = {"updated_at": self.now_ms()}
-        if api_keys_enabled is not _UNSET:
-            changes["api_keys_enabled"] = api_keys_enabled
-        if isinstance(max_api_key_expiry, str):
-            changes["max_api_key_expiry"] = checked_maximum(max_api_key_expiry, member="max_api_key_expiry")
-        tenant = msgspec.structs.replace(tenant, **changes)
-        await self._store.update_tenant(
-            tenant, self._audit(actor, "tenant.update", "tenant", tenant_id, tenant_id)
-        )
         return tenant
+
+    def policy_of(self, tenant: Tenant) -> KeyPolicy:
+        """Return the settings that are in effect for a tenant's keys."""
+        return tenant.policy(self._policy)
 
     async def list_tenants(self) -> list[Tenant]:
         """Return the tenants by id."""
@@ -116,7 +142,14 @@ class TenantService:
         return await self._store.environments(tenant_id=tenant)
 
     def _audit(
-        self, actor: Actor, action: str, kind: ChangeKind, entity: str, tenant_id: str | None
+        self,
+        actor: Actor,
+        action: str,
+        kind: ChangeKind,
+        entity: str,
+        tenant_id: str | None,
+        *,
+        detail: Mapping[str, object] | None = None,
     ) -> AuditRow:
         now = self.now_ms()
         return AuditRow(
@@ -129,4 +162,16 @@ class TenantService:
             tenant_id=tenant_id,
             source=actor.source,
             request_id=actor.request_id,
+            detail=msgspec.json.encode(detail).decode() if detail else None,
         )
+
+
+def _checked_setting(name: str, value: Any) -> Any:
+    """Return a tenant's setting if it may have this value. Raises Invalid."""
+    if value is None:
+        return None
+    if name == "max_keys_per_user" and not 0 <= value <= MOST_KEYS_PER_USER:
+        raise Invalid(name, f"must be a whole number from 0 to {MOST_KEYS_PER_USER}")
+    if isinstance(value, str):
+        return checked_maximum(value, member=name)
+    return value

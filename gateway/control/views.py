@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.control.lifetime import rfc3339
+from gateway.core.policy import KeyPolicy
 from gateway.store.base import KeyRecord
 
 
@@ -34,3 +35,13 @@ def key_view(record: KeyRecord, now_ms: int, *, token: str | None = None) -> dic
         view["revokedAt"] = rfc3339(record.revoked_at)
         view["revokedBy"] = record.revoked_by
     return view
+
+
+def policy_view(policy: KeyPolicy) -> dict[str, Any]:
+    """Return the settings of a tenant's keys that are in effect, under the names that clients know."""
+    return {
+        "api_keys_enabled": policy.api_keys_enabled,
+        "max_keys_per_user": policy.max_keys_per_user,
+        "max_api_key_expiry": policy.max_api_key_expiry,
+        "scim_externalClient_expiry": policy.scim_client_expiry,
+    }

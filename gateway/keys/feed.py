@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable
 
 from gateway.core.model import KeyTable
+from gateway.core.policy import DEFAULT_POLICY, KeyPolicy
 from gateway.core.tokens import Digester
 from gateway.keys.clock import boot_clock
 from gateway.keys.table import Entry, EntryBuilder, TableWriter
@@ -54,8 +55,12 @@ class Feed:
         *,
         clock: Callable[[], float] = boot_clock,
         interval_s: float = POLL_INTERVAL_S,
+        policy: KeyPolicy = DEFAULT_POLICY,
     ) -> None:
-        """Take a migrated store; ``clock`` is the boot clock that ages are measured on."""
+        """Take a migrated store; ``clock`` is the boot clock that ages are measured on.
+
+        ``policy`` holds for tenants that set nothing of their own.
+        """
         self.synced = asyncio.Event()
         self.store_up = False
         self.last_error: str | None = None
@@ -64,7 +69,7 @@ class Feed:
         self.propagation_s: float | None = None
         self._store = store
         self._table = table
-        self._writer = TableWriter(table)
+        self._writer = TableWriter(table, policy)
         self._pepper_check = digester.check_value()
         self._clock = clock
         self._interval_s = interval_s

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 from gateway.core.model import KeyTable, LiveKey, Permission, TenantState
+from gateway.core.policy import DEFAULT_POLICY, KeyPolicy
 from gateway.core.tokens import DEFAULT_PREFIX
 from gateway.store.base import LiveRow, Scopes
 
@@ -67,8 +68,9 @@ class EntryBuilder:
 class TableWriter:
     """Applies what the feed reads; used on the event loop alone."""
 
-    def __init__(self, table: KeyTable) -> None:
+    def __init__(self, table: KeyTable, policy: KeyPolicy = DEFAULT_POLICY) -> None:
         self._table = table
+        self._policy = policy
 
     def apply_keys(self, entries: list[Entry]) -> None:
         """Put each key in the place of its predecessor."""
@@ -79,8 +81,7 @@ class TableWriter:
     def apply_scopes(self, scopes: Scopes) -> None:
         """Replace what is known of tenants and prefixes."""
         self._table.tenants = {
-            # A tenant that sets nothing of its own has its keys switched on.
-            tenant.id: TenantState(api_keys_enabled=tenant.api_keys_enabled is not False)
+            tenant.id: TenantState(api_keys_enabled=tenant.policy(self._policy).api_keys_enabled)
             for tenant in scopes.tenants
         }
         prefixes = {DEFAULT_PREFIX, *scopes.prefixes}

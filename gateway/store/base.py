@@ -8,9 +8,9 @@ the change log are durable together; when it raises, none of them is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.store.history import (
     Change,
@@ -146,8 +146,10 @@ class Store(Protocol):
         """Keep a new tenant. Raises DuplicateError."""
         ...
 
-    async def update_tenant(self, tenant: Tenant, audit: AuditRow) -> None:
-        """Keep a tenant's new name and settings. Raises UnknownEntityError."""
+    async def change_tenant(
+        self, tenant_id: str, changes: Mapping[str, Any], at: int, audit: AuditRow
+    ) -> Tenant:
+        """Change some of a tenant's fields and return it. Raises UnknownEntityError."""
         ...
 
     async def tenant(self, tenant_id: str) -> Tenant | None:

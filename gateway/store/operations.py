@@ -8,7 +8,7 @@ and randomness are arguments or come from ``secrets``. Imports ``core`` and ``st
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -114,8 +114,12 @@ def insert_tenant(tenant: Tenant, audit: AuditRow) -> Steps[None]:
     yield from _recorded(audit, tenant.created_at)
 
 
-def update_tenant(tenant: Tenant, audit: AuditRow) -> Steps[None]:
-    """Keep a tenant's new name and settings."""
+def change_tenant(tenant_id: str, changes: Mapping[str, Any], at: int, audit: AuditRow) -> Steps[Tenant]:
+    """Change some of a tenant's fields, read in the same transaction so that none of another's is lost."""
+    rows = yield Query("tenant", (tenant_id,))
+    if not rows:
+        raise UnknownEntityError("tenant", tenant_id)
+    tenant = msgspec.structs.replace(tenant_of(rows[0]), **changes, updated_at=at)
     values = (
         tenant.id,
         tenant.name,
@@ -125,9 +129,9 @@ def update_tenant(tenant: Tenant, audit: AuditRow) -> Steps[None]:
         tenant.scim_client_expiry,
         tenant.updated_at,
     )
-    if not (yield Query("update_tenant", values)):
-        raise UnknownEntityError("tenant", tenant.id)
-    yield from _recorded(audit, tenant.updated_at)
+    yield Query("update_tenant", values)
+    yield from _recorded(audit, at)
+    return tenant
 
 
 def insert_environment(environment: Environment, audit: AuditRow) -> Steps[None]:

@@ -52,7 +52,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING id
 -- name: update_tenant
 UPDATE tenants SET name = $2, api_keys_enabled = $3, max_keys_per_user = $4, max_api_key_expiry = $5,
     scim_client_expiry = $6, updated_at = $7
-WHERE id = $1 RETURNING id
+WHERE id = $1
 
 -- name: environment
 SELECT id, tenant_id, prefix, created_at, updated_at FROM environments WHERE tenant_id = $1 AND id = $2

@@ -5,11 +5,12 @@ Instants are epoch milliseconds; a record is a value and never changes.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from gateway.core.model import Permission
+from gateway.core.policy import KeyPolicy
 
 DEFAULT_TENANT = "default"
 DAY_MS = 86_400_000
@@ -76,6 +77,16 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     scim_client_expiry: str | None = None
     created_at: int
     updated_at: int
+
+    def policy(self, default: KeyPolicy) -> KeyPolicy:
+        """Return what is in effect for this tenant's keys: its own settings, else ``default``'s."""
+        return KeyPolicy(
+            *(_first(getattr(self, n), getattr(default, n)) for n in KeyPolicy.__struct_fields__)
+        )
+
+
+def _first(own: Any, default: Any) -> Any:
+    return default if own is None else own
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):

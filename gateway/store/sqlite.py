@@ -14,11 +14,11 @@ import functools
 import itertools
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gateway.store import operations as ops
 from gateway.store.base import (
@@ -112,9 +112,11 @@ class SqliteStore:
         """Keep a new tenant."""
         await self._write(ops.insert_tenant(tenant, audit))
 
-    async def update_tenant(self, tenant: Tenant, audit: AuditRow) -> None:
-        """Keep a tenant's new name and settings."""
-        await self._write(ops.update_tenant(tenant, audit))
+    async def change_tenant(
+        self, tenant_id: str, changes: Mapping[str, Any], at: int, audit: AuditRow
+    ) -> Tenant:
+        """Change some of a tenant's fields and return it."""
+        return await self._write(ops.change_tenant(tenant_id, changes, at, audit))
 
     async def tenant(self, tenant_id: str) -> Tenant | None:
         """Return one tenant."""

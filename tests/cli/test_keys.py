@@ -150,6 +150,40 @@ def test_tenant_is_added_once(gateway: Gateway) -> None:
     assert "acme" in gateway("tenants", "list").stdout
 
 
+def test_settings_of_a_tenant_bind_new_keys(gateway: Gateway) -> None:
+    assert gateway("tenants", "set", "default", "--max-api-key-expiry", "PT24H").returncode == 0
+    base = ["keys", "create", "--tenant", "default", "--name", "k", "--permission", "viewer"]
+    assert "ttl" in refusal(gateway(*base, "--ttl", "25h"), 2)
+    done = gateway("tenants", "set", "default", "--api-keys-enabled", "false", "--max-keys-per-user", "7")
+    assert "api_keys_enabled false, max_keys_per_user 7, max_api_key_expiry PT24H" in done.stdout
+    assert "switched off" in refusal(gateway(*base), 1)
+    (tenant,) = json.loads(gateway("tenants", "list", "--json").stdout)
+    assert tenant == {
+        "id": "default",
+        "name": "Default",
+        "api_keys_enabled": False,
+        "max_keys_per_user": 7,
+        "max_api_key_expiry": "PT24H",
+        "scim_externalClient_expiry": "P365D",
+    }
+    back = gateway("tenants", "set", "default", "--api-keys-enabled", "default")
+    assert "api_keys_enabled true" in back.stdout
+    assert "PT24H" in gateway("tenants", "list").stdout
+
+
+def test_settings_that_cannot_be_are_refused(gateway: Gateway) -> None:
+    for wrong, words in (
+        (["--max-keys-per-user", "1_0"], "1_0"),
+        (["--max-keys-per-user", "1001"], "from 0 to 1000"),
+        (["--max-api-key-expiry", "P2Y"], "calendar year"),
+        (["--max-api-key-expiry", "0s"], "no time at all"),
+        (["--api-keys-enabled", "maybe"], "maybe"),
+        ([], "nothing to set"),
+    ):
+        assert words in refusal(gateway("tenants", "set", "default", *wrong), 2)
+    assert "nobody" in refusal(gateway("tenants", "set", "nobody", "--max-keys-per-user", "1"), 1)
+
+
 def test_store_that_cannot_be_had_is_told(gateway: Gateway, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no database, only text " * 100)
     assert "file" in refusal(gateway("keys", "list", "--store", "sqlite:file"), 1)

@@ -23,6 +23,7 @@ from gateway.control.passwords import Argon2Pool, HasherBusyError
 from gateway.control.service import CreatedKey, KeyService
 from gateway.control.views import key_view
 from gateway.core.model import Permission, Role
+from gateway.core.policy import KeyPolicy
 from gateway.core.tokens import Digester, is_opaque
 from gateway.store.base import Actor, Store
 from gateway.store.urls import open_store
@@ -208,9 +209,29 @@ async def test_the_tenants_maximum_binds_new_keys(make: Callable[..., Any], serv
     with pytest.raises(Invalid, match="ttl must be no later than 2026-03-02"):
         await make(ttl="25h")
     assert (await service.show_key(before.record.id)).expires_at == before.record.expires_at
-    for bad in ("PT0S", "soon", "P"):
+    for bad in ("PT0S", "soon", "P", "P1Y1D", "P367D", "P13M"):
         with pytest.raises(Invalid, match="max_api_key_expiry"):
             await service.set_tenant(ANN, "default", max_api_key_expiry=bad)
+
+
+async def test_settings_of_a_tenant_are_its_own_or_the_policys(store: Store) -> None:
+    policy = KeyPolicy(api_keys_enabled=False, max_keys_per_user=5, max_api_key_expiry="PT24H")
+    service = KeyService(store, DIGESTER, FastHasher(), ROLES, policy, clock=lambda: NOW_MS / 1000)
+    tenant = await service.show_tenant("default")
+    assert service.policy_of(tenant) == policy
+    with pytest.raises(Refused, match="switched off"):
+        await service.create_key(ANN, tenant="default", name="one", permission="viewer")
+    tenant = await service.set_tenant(ANN, "default", api_keys_enabled=True, max_keys_per_user=0)
+    assert service.policy_of(tenant) == KeyPolicy(True, 0, "PT24H", "P365D")
+    made = await service.create_key(ANN, tenant="default", name="one", permission="viewer")
+    assert made.record.expires_at == NOW_MS + 86_400_000
+    tenant = await service.set_tenant(ANN, "default", api_keys_enabled=None, scim_client_expiry="P2D")
+    assert service.policy_of(tenant) == KeyPolicy(False, 0, "PT24H", "P2D")
+    (newest,) = [row for row in await store.audit() if "scim" in (row.detail or "")]
+    assert newest.detail == '{"api_keys_enabled":null,"scim_client_expiry":"P2D"}'
+    for count in (-1, 1001):
+        with pytest.raises(Invalid, match="max_keys_per_user"):
+            await service.set_tenant(ANN, "default", max_keys_per_user=count)
 
 
 async def test_a_leap_days_key_ends_on_the_last_of_february(

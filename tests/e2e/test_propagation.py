@@ -12,7 +12,7 @@ from gateway.core.tokens import make_token
 from tests.conftest import Start
 from tests.wire.backend import eventually
 from tests.wire.client import Client, Response, assert_refused, get
-from tests.wire.product import Product, make_key, revoke
+from tests.wire.product import Product, cli, make_key, revoke
 
 WITHIN = 1.2  # a second, and the moment that the command itself takes to end after its commit
 
@@ -53,6 +53,26 @@ def test_revocation_reaches_a_kept_connection(gateway: Product) -> None:
             return client.send(get("/kept", key=made["secretKey"])).response().code == "key_revoked"
 
         eventually(refused, within=WITHIN, why="a kept connection keeps a dead key")
+
+
+def test_keys_of_a_tenant_that_is_switched_off_are_refused_until_it_is_on_again(product: Start) -> None:
+    gateway = product()
+
+    def switch(word: str, expected: str) -> None:
+        done = cli("tenants", "set", "default", "--api-keys-enabled", word, store=gateway.store)
+        assert done.returncode == 0, done.stderr
+        eventually(lambda: code(gateway, gateway.keys.viewer) == expected, within=WITHIN, why=word)
+
+    assert code(gateway, gateway.keys.viewer) == "served"
+    switch("false", "holder_disabled")
+    switch("true", "served")
+
+
+def test_policy_of_the_configuration_holds_for_tenants_that_say_nothing(product: Start) -> None:
+    gateway = product({"key_policy": {"api_keys_enabled": False}})
+    assert code(gateway, gateway.keys.viewer) == "holder_disabled"
+    assert cli("tenants", "set", "default", "--api-keys-enabled", "true", store=gateway.store).returncode == 0
+    eventually(lambda: code(gateway, gateway.keys.viewer) == "served", within=WITHIN)
 
 
 QUICK = {"propagation": {"bound": "3s", "poll": "200ms", "fresh": "1s"}}

@@ -114,10 +114,12 @@ async def test_tenants_and_environments_are_kept_once(store: Store) -> None:
     with pytest.raises(DuplicateError):
         await store.insert_tenant(tenant, audit())
     changed = msgspec.structs.replace(tenant, api_keys_enabled=True, name="Acme", updated_at=9)
-    await store.update_tenant(changed, audit())
+    assert (
+        await store.change_tenant("acme", {"api_keys_enabled": True, "name": "Acme"}, 9, audit()) == changed
+    )
     assert await store.tenant("acme") == changed
     with pytest.raises(UnknownEntityError):
-        await store.update_tenant(a_tenant("nobody"), audit())
+        await store.change_tenant("nobody", {}, 9, audit())
     environment = Environment(id="e", tenant_id="acme", prefix="qs_", created_at=1, updated_at=2)
     await store.insert_environment(environment, audit())
     with pytest.raises(DuplicateError):
@@ -126,6 +128,14 @@ async def test_tenants_and_environments_are_kept_once(store: Store) -> None:
         await store.insert_environment(msgspec.structs.replace(environment, tenant_id="nobody"), audit())
     assert await store.environments() == [environment]
     assert await store.environments(tenant_id="default") == []
+
+
+async def test_settings_that_are_changed_at_once_are_all_kept(store: Store) -> None:
+    changes = [{"api_keys_enabled": False}, {"max_keys_per_user": 3}, {"max_api_key_expiry": "P2D"}]
+    await asyncio.gather(*(store.change_tenant("default", change, 9, audit()) for change in changes))
+    kept = await store.tenant("default")
+    assert kept is not None
+    assert (kept.api_keys_enabled, kept.max_keys_per_user, kept.max_api_key_expiry) == (False, 3, "P2D")
 
 
 async def test_every_change_stands_in_the_audit_with_who_and_where(store: Store) -> None:
