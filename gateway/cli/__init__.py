@@ -24,6 +24,7 @@ _COMMANDS = {
     "keys": "gateway.cli.keys:keys",
     "tenants": "gateway.cli.tenants:tenants",
     "environments": "gateway.cli.tenants:environments",
+    "audit": "gateway.cli.audit:audit",
     "config": "gateway.cli.config:config",
     "explain": "gateway.cli.explain:explain",
     "healthcheck": "gateway.cli.healthcheck:healthcheck",

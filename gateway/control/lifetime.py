@@ -9,7 +9,12 @@ import datetime
 import re
 
 from gateway.control.errors import Invalid
-from gateway.core.durations import DurationError, checked_lifetime, parse_calendar_duration
+from gateway.core.durations import (
+    DurationError,
+    checked_lifetime,
+    parse_calendar_duration,
+    parse_duration,
+)
 
 CEILING = "P1Y"
 """No key outlives a calendar year from its creation, whatever a tenant's setting says."""
@@ -61,6 +66,16 @@ def instant(text: str, *, member: str) -> int:
         return (parsed - _EPOCH) // datetime.timedelta(milliseconds=1)
     except (ValueError, OverflowError):
         raise Invalid(member, "must be a date and time such as 2027-01-31T12:00:00Z") from None
+
+
+def since_when(text: str, now_ms: int, *, member: str = "since") -> int:
+    """Return the instant of a duration ago, or of an RFC 3339 date and time. Raises Invalid."""
+    if text[:4].isdigit() and "-" in text:
+        return instant(text, member=member)
+    try:
+        return now_ms - round(parse_duration(text) * 1000)
+    except DurationError as error:
+        raise Invalid(member, str(error)) from None
 
 
 def checked_maximum(text: str, *, member: str) -> str:

@@ -5,26 +5,20 @@ Imports ``core``, ``store`` and its own plane.
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
 
+from gateway.control.audit import AuditService
 from gateway.control.errors import Invalid, NotFound, Refused
 from gateway.control.lifetime import checked_maximum
 from gateway.control.names import checked_id, checked_name, checked_prefix
-from gateway.core.policy import DEFAULT_POLICY, MOST_KEYS_PER_USER, KeyPolicy
+from gateway.core.policy import MOST_KEYS_PER_USER, KeyPolicy
 from gateway.core.tokens import DEFAULT_PREFIX
-from gateway.core.uuid7 import uuid7
 from gateway.store.base import (
     Actor,
-    AuditRow,
-    ChangeKind,
     DuplicateError,
     Environment,
-    Store,
     Tenant,
     UnknownEntityError,
 )
@@ -32,23 +26,8 @@ from gateway.store.base import (
 _UNSET: Final = msgspec.UNSET
 
 
-class TenantService:
+class TenantService(AuditService):
     """Adds, changes and lists tenants and environments."""
-
-    def __init__(
-        self,
-        store: Store,
-        policy: KeyPolicy = DEFAULT_POLICY,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        """Take a migrated store and the policy of tenants that set nothing; ``clock`` tells epoch seconds."""
-        self._store = store
-        self._policy = policy
-        self._clock = clock
-
-    def now_ms(self) -> int:
-        """Return the time in epoch milliseconds, on the clock that keys are made by."""
-        return int(self._clock() * 1000)
 
     async def add_tenant(self, actor: Actor, tenant_id: str, name: str | None = None) -> Tenant:
         """Add a tenant; its name is its id unless given. Raises Invalid, Refused (exists already)."""
@@ -140,30 +119,6 @@ class TenantService:
         if tenant is not None and await self._store.tenant(tenant) is None:
             raise NotFound("tenant", tenant)
         return await self._store.environments(tenant_id=tenant)
-
-    def _audit(
-        self,
-        actor: Actor,
-        action: str,
-        kind: ChangeKind,
-        entity: str,
-        tenant_id: str | None,
-        *,
-        detail: Mapping[str, object] | None = None,
-    ) -> AuditRow:
-        now = self.now_ms()
-        return AuditRow(
-            id=f"audit_{uuid7(now, os.urandom(10))}",
-            at=now,
-            actor=actor.name,
-            action=action,
-            kind=kind,
-            entity=entity,
-            tenant_id=tenant_id,
-            source=actor.source,
-            request_id=actor.request_id,
-            detail=msgspec.json.encode(detail).decode() if detail else None,
-        )
 
 
 def _checked_setting(name: str, value: Any) -> Any:

@@ -1,12 +1,13 @@
-"""How a key is shown as JSON: the members of the key resource, and never its secret but once."""
+"""How keys, settings and the audit are shown as JSON: never a secret, but a new key's token once."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from gateway.control.lifetime import rfc3339
 from gateway.core.policy import KeyPolicy
-from gateway.store.base import KeyRecord
+from gateway.store.base import AuditRow, KeyRecord
 
 
 def key_view(record: KeyRecord, now_ms: int, *, token: str | None = None) -> dict[str, Any]:
@@ -44,4 +45,20 @@ def policy_view(policy: KeyPolicy) -> dict[str, Any]:
         "max_keys_per_user": policy.max_keys_per_user,
         "max_api_key_expiry": policy.max_api_key_expiry,
         "scim_externalClient_expiry": policy.scim_client_expiry,
+    }
+
+
+def audit_view(row: AuditRow) -> dict[str, Any]:
+    """Return one row of the audit as a JSON object."""
+    return {
+        "id": row.id,
+        "at": rfc3339(row.at),
+        "actor": row.actor,
+        "action": row.action,
+        "kind": row.kind,
+        "entity": row.entity,
+        "tenantId": row.tenant_id,
+        "source": row.source,
+        "requestId": row.request_id,
+        "detail": json.loads(row.detail) if row.detail else None,
     }

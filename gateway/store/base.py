@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from gateway.store.history import (
     Change,
@@ -35,6 +35,9 @@ from gateway.store.records import (
     KeyStatus,
     Tenant,
 )
+from gateway.store.steps import Steps
+
+R = TypeVar("R")
 
 __all__ = [
     "DAY_MS",
@@ -118,6 +121,17 @@ class Store(Protocol):
         """Tie the store to a pepper unless it is tied already; return the check value that holds."""
         ...
 
+    async def write(self, work: Steps[R]) -> R:
+        """Do a piece of work in one transaction, which other writers wait for; return its result.
+
+        What the work raises is raised here, and leaves nothing behind.
+        """
+        ...
+
+    async def read(self, work: Steps[R]) -> R:
+        """Do a piece of work that only reads, on one snapshot; return its result."""
+        ...
+
     async def insert_key(self, record: KeyRecord, audit: AuditRow) -> KeyRecord:
         """Keep a new key and return it with its number.
 
@@ -166,10 +180,6 @@ class Store(Protocol):
 
     async def environments(self, *, tenant_id: str | None = None) -> list[Environment]:
         """Return the environments by tenant and id."""
-        ...
-
-    async def audit(self, *, limit: int = 1000) -> list[AuditRow]:
-        """Return the newest rows of the audit, newest first."""
         ...
 
     def follow(self, boot_clock: Callable[[], float]) -> Follower:

@@ -1,15 +1,13 @@
-"""What happens inside one transaction, written once for every engine.
+"""What happens to keys, tenants and the change log inside one transaction, for every engine.
 
-Each operation is a generator: it yields the queries it needs and is sent their rows; its return
-value is the transaction's. The engine decides how to wait, and rolls back when one raises. Time
-and randomness are arguments or come from ``secrets``. Imports ``core`` and ``store`` only.
+Time and randomness are arguments or come from ``secrets``. Imports ``core`` and ``store`` only.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -33,29 +31,13 @@ from gateway.store.base import (
     Tenant,
     UnknownEntityError,
 )
+from gateway.store.steps import Query, Row, Steps
 from gateway.store.texts import Migration
 
 CHANGES_A_READ = 1000
 PEPPER_CHECK = "pepper_check"
 
 T = TypeVar("T")
-R = TypeVar("R")
-Row = tuple[Any, ...]
-
-
-class Query(NamedTuple):
-    """A named text and its parameters; with ``many`` it runs once for each row of them.
-
-    ``literal``: ``name`` is the text itself (a migration's statement).
-    """
-
-    name: str
-    args: Sequence[Any] = ()
-    many: bool = False
-    literal: bool = False
-
-
-Steps = Generator[Query, list[Row], R]
 
 
 def insert_key(record: KeyRecord, audit: AuditRow) -> Steps[KeyRecord]:
@@ -68,8 +50,8 @@ def insert_key(record: KeyRecord, audit: AuditRow) -> Steps[KeyRecord]:
         if not found:
             raise UnknownEntityError("environment", record.environment_id)
     record = msgspec.structs.replace(record, number=numbers[0][0])
-    yield Query("insert_key", _values(record))
-    yield from _recorded(audit, record.created_at)
+    yield Query("insert_key", values_of(record))
+    yield from recorded(audit, record.created_at)
     return record
 
 
@@ -83,7 +65,7 @@ def insert_keys(records: Sequence[KeyRecord], actor: Actor) -> Steps[int]:
             raise UnknownEntityError("tenant", tenant_id)
         first = numbers[0][0] - len(own) + 1
         numbered += [msgspec.structs.replace(r, number=first + i) for i, r in enumerate(own)]
-    yield Query("insert_key", [_values(record) for record in numbered], many=True)
+    yield Query("insert_key", [values_of(record) for record in numbered], many=True)
     at = max(record.created_at for record in numbered)
     head = yield Query("take_change_numbers", (len(numbered),))
     first = head[0][0] - len(numbered) + 1
@@ -92,7 +74,7 @@ def insert_keys(records: Sequence[KeyRecord], actor: Actor) -> Steps[int]:
         [(first + i, secrets.token_hex(8), "key", r.id, at) for i, r in enumerate(numbered)],
         many=True,
     )
-    yield Query("insert_audit", _values(audit_row(actor, "key.import", "key", f"{len(numbered)} keys", at)))
+    yield Query("insert_audit", values_of(audit_row(actor, "key.import", "key", f"{len(numbered)} keys", at)))
     return len(numbered)
 
 
@@ -103,15 +85,15 @@ def revoke_key(key_id: str, at: int, by: str, audit: AuditRow) -> Steps[tuple[Ke
     if not rows:
         raise UnknownEntityError("key", key_id)
     if done:
-        yield from _recorded(audit, at)
+        yield from recorded(audit, at)
     return key_of(rows[0]), bool(done)
 
 
 def insert_tenant(tenant: Tenant, audit: AuditRow) -> Steps[None]:
     """Keep a new tenant."""
-    if not (yield Query("insert_tenant", _values(tenant))):
+    if not (yield Query("insert_tenant", values_of(tenant))):
         raise DuplicateError("tenant", tenant.id)
-    yield from _recorded(audit, tenant.created_at)
+    yield from recorded(audit, tenant.created_at)
 
 
 def change_tenant(tenant_id: str, changes: Mapping[str, Any], at: int, audit: AuditRow) -> Steps[Tenant]:
@@ -130,7 +112,7 @@ def change_tenant(tenant_id: str, changes: Mapping[str, Any], at: int, audit: Au
         tenant.updated_at,
     )
     yield Query("update_tenant", values)
-    yield from _recorded(audit, at)
+    yield from recorded(audit, at)
     return tenant
 
 
@@ -138,9 +120,9 @@ def insert_environment(environment: Environment, audit: AuditRow) -> Steps[None]
     """Keep a new environment of a tenant that exists."""
     if not (yield Query("tenant", (environment.tenant_id,))):
         raise UnknownEntityError("tenant", environment.tenant_id)
-    if not (yield Query("insert_environment", _values(environment))):
+    if not (yield Query("insert_environment", values_of(environment))):
         raise DuplicateError("environment", environment.id)
-    yield from _recorded(audit, environment.created_at)
+    yield from recorded(audit, environment.created_at)
 
 
 def migration(step: Migration, at: int) -> Steps[None]:
@@ -255,25 +237,21 @@ def environment_of(row: Row) -> Environment:
     return Environment(**dict(zip(Environment.__struct_fields__, row, strict=True)))
 
 
-def audit_of(row: Row) -> AuditRow:
-    """Return the record of a row of the ``audit`` query."""
-    return AuditRow(**dict(zip(AuditRow.__struct_fields__, row, strict=True)))
-
-
 def _scopes() -> Steps[Scopes]:
     tenants = yield Query("tenants")
     prefixes = yield Query("prefixes")
     return Scopes(tuple(map(tenant_of, tenants)), tuple(row[0] for row in prefixes))
 
 
-def _recorded(audit: AuditRow, at: int) -> Steps[None]:
-    """Write the audit row and the change of what was just done."""
-    yield Query("insert_audit", _values(audit))
+def recorded(audit: AuditRow, at: int) -> Steps[None]:
+    """Write the audit row and the change of what was just done, so that one is not without the other."""
+    yield Query("insert_audit", values_of(audit))
     head = yield Query("take_change_numbers", (1,))
     yield Query("insert_change", (head[0][0], secrets.token_hex(8), audit.kind, audit.entity, at))
 
 
-def _values(record: msgspec.Struct) -> tuple[Any, ...]:
+def values_of(record: msgspec.Struct) -> tuple[Any, ...]:
+    """Return a record's fields in order, as the engines' parameters."""
     return tuple(
         value.word if isinstance(value, Permission) else value for value in msgspec.structs.astuple(record)
     )

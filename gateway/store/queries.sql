@@ -74,9 +74,19 @@ SELECT DISTINCT prefix FROM environments ORDER BY prefix
 INSERT INTO audit (id, at, actor, action, kind, entity, tenant_id, source, request_id, detail)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 
--- name: audit
+-- name: audit_tenant
+SELECT tenant_id FROM audit WHERE id = $1
+
+-- name: audit_page
 SELECT id, at, actor, action, kind, entity, tenant_id, source, request_id, detail
-FROM audit ORDER BY id DESC LIMIT $1
+FROM audit
+WHERE (CAST($1 AS TEXT) IS NULL OR tenant_id = $1)
+    AND (CAST($2 AS TEXT) IS NULL OR actor = $2)
+    AND (CAST($3 AS TEXT) IS NULL OR action = $3 OR substr(action, 1, length($3) + 1) = $3 || '.')
+    AND (CAST($4 AS TEXT) IS NULL OR entity = $4)
+    AND (CAST($5 AS BIGINT) IS NULL OR at >= $5)
+    AND (CAST($6 AS TEXT) IS NULL OR id < $6)
+ORDER BY id DESC LIMIT $7
 
 -- name: take_change_numbers
 UPDATE change_counter SET number = number + $1 RETURNING number

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from gateway.store.operations import Query, Row, Steps
+from gateway.store.steps import Query, Row, Steps
 from gateway.store.texts import queries
 
 R = TypeVar("R")

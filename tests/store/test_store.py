@@ -20,8 +20,9 @@ from gateway.store.base import (
     StoreError,
     UnknownEntityError,
 )
+from gateway.store.texts import migrations
 from gateway.store.urls import open_store
-from tests.store.samples import ACTOR, a_key, a_tenant, audit, audit_of, now_ms
+from tests.store.samples import ACTOR, a_key, a_tenant, audit, audit_of, audited, now_ms
 
 
 def live_id(row: LiveRow) -> str:
@@ -38,7 +39,7 @@ async def position_of(store: Store) -> Position:
 
 async def test_a_new_store_has_the_tenant_default_and_says_what_it_applied(store_url: str) -> None:
     store = open_store(store_url)
-    assert await store.migrate() == ["0001_initial"]
+    assert await store.migrate() == [migration.name for migration in migrations()]
     assert await store.migrate() == []
     assert [tenant.id for tenant in await store.tenants()] == ["default"]
     await store.close()
@@ -86,7 +87,7 @@ async def test_a_failed_insert_leaves_nothing_behind(store: Store) -> None:
             await store.insert_key(broken, audit_of(broken))
     assert len(await store.keys()) == 1
     assert await position_of(store) == before
-    assert len(await store.audit()) == 2
+    assert len(await audited(store)) == 2
     second = a_key()
     assert (await store.insert_key(second, audit_of(second))).number == 2
 
@@ -102,7 +103,7 @@ async def test_revoking_is_final_and_done_once(store: Store) -> None:
     assert not done
     assert again == revoked
     assert await position_of(store) == position
-    assert [row.action for row in await store.audit()].count("key.revoke") == 1
+    assert [row.action for row in await audited(store)].count("key.revoke") == 1
     with pytest.raises(UnknownEntityError):
         await store.revoke_key("apk_none", 1, "ann", audit())
 
@@ -141,7 +142,7 @@ async def test_settings_that_are_changed_at_once_are_all_kept(store: Store) -> N
 async def test_every_change_stands_in_the_audit_with_who_and_where(store: Store) -> None:
     key = a_key()
     await store.insert_key(key, audit_of(key))
-    newest = (await store.audit(limit=1))[0]
+    newest = (await audited(store))[0]
     assert (newest.actor, newest.source, newest.action) == (ACTOR.name, "test", "key.create")
     assert (newest.kind, newest.entity, newest.tenant_id) == ("key", key.id, "default")
     assert abs(newest.at - now_ms()) < 60_000
