@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.common import option, print_rows, setting_flags, settings_of
+from gateway.cli.common import option, print_rows, setting_flags, settings_of, whole
 
 if TYPE_CHECKING:
     from gateway.control.service import KeyService
@@ -27,9 +27,7 @@ _MEMBERS = ("at", "actor", "action", "entity", "tenantId", "source")
     metavar="T",
     help="Only since: so long ago (24h), or 2027-01-31T12:00:00Z.",
 )
-@option(
-    "--limit", metavar="N", type=click.IntRange(1, 1000), default=100, show_default=True, help="Rows a page."
-)
+@option("--limit", metavar="N", type=whole(1, 1000), default=100, show_default=True, help="Rows a page.")
 @option("--after", metavar="CURSOR", help="The page after the one that named this cursor.")
 @option("--json", "as_json", is_flag=True, help="Print one JSON object: `data`, and the cursor in `next`.")
 def audit(

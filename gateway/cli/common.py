@@ -139,6 +139,18 @@ def executable() -> str:
     return shlex.quote(sys.argv[0])
 
 
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """Return the type of a flag that is a whole number in plain digits; ``int`` alone would take 1_0."""
+
+    def number(text: str | int) -> int:
+        digits = str(text)
+        if digits.isascii() and digits.isdigit() and len(digits) < 10 and least <= int(digits) <= most:
+            return int(digits)
+        raise click.BadParameter(f"`{digits}` is not a whole number from {least} to {most}")
+
+    return number
+
+
 def print_rows(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     """Print a table, aligned, with its heads."""
     widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]

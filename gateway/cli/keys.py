@@ -1,4 +1,4 @@
-"""``gateway keys``: make, list, show and revoke keys, on the store directly."""
+"""``gateway keys``: make, list, show, rotate and revoke keys, on the store directly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=StrictGroup, no_args_is_help=False)
 def keys() -> None:
-    """Make, list, show and revoke keys."""
+    """Make, list, show, rotate and revoke keys."""
 
 
 @keys.command()
@@ -59,14 +59,18 @@ def create(
             description=description,
         ),
     )
-    view = key_view(created.record, created.record.created_at, token=created.token)
+    _tell_created(key_view(created.record, created.record.created_at, token=created.token), as_json)
+
+
+def _tell_created(view: dict[str, Any], as_json: bool) -> None:
+    """Print a new key: the token alone to stdout, or all of it as one JSON object."""
     if as_json:
         click.echo(json.dumps(view, ensure_ascii=False))
         return
-    click.echo(created.token)
+    click.echo(view["secretKey"])
     click.echo(
-        f"{view['id']}: {view['permission']} key {name!r} of {tenant}, until {view['expiresAt']}; "
-        "the token above is not shown again",
+        f"{view['id']}: {view['permission']} key {view['name']!r} of {view['tenantId']}, "
+        f"until {view['expiresAt']}; the token above is not shown again",
         err=True,
     )
 
@@ -112,22 +116,47 @@ def show(key_id: str, as_json: bool, **flags: Any) -> None:
         click.echo(f"{member + ':':<20} {'-' if value in (None, '') else value}")
 
 
+@keys.command(short_help="Make a successor of a key, beside it for a while.")
+@setting_flags()
+@option(
+    "--overlap", metavar="D", default="P1D", show_default=True, help="How long the old key goes on working."
+)
+@option("--ttl", metavar="D", help="How long the successor lives; as long as the old key was made to.")
+@option("--json", "as_json", is_flag=True, help="Print one JSON object, the token in `secretKey`.")
+@click.argument("key_id", metavar="ID")
+def rotate(key_id: str, overlap: str, ttl: str | None, as_json: bool, **flags: Any) -> None:
+    """Make a successor of a key: its token goes to stdout, this once; the old key ends after the overlap."""
+    from gateway.cli.service import operator, with_service
+    from gateway.control.lifetime import rfc3339
+    from gateway.control.views import key_view
+
+    rotated = with_service(
+        settings_of(flags),
+        lambda service: service.rotate_key(operator(), key_id, overlap=overlap, ttl=ttl),
+    )
+    made = rotated.successor
+    _tell_created(key_view(made.record, made.record.created_at, token=made.token), as_json)
+    click.echo(f"{key_id} goes on working until {rfc3339(rotated.old.expires_at)}", err=True)
+
+
 @keys.command()
 @setting_flags()
 @option("--yes", is_flag=True, help="Do not ask.")
-@option("--descendants", is_flag=True, help="Also the keys it made; not supported by this version.")
+@option("--descendants", is_flag=True, help="Also the keys that it made, and what came of them.")
 @click.argument("key_id", metavar="ID")
 def revoke(key_id: str, yes: bool, descendants: bool, **flags: Any) -> None:
     """Revoke a key for good; running gateways refuse it within a second."""
     from gateway.cli.service import operator, with_service
 
-    if descendants:
-        raise CliError("--descendants is not supported by this version", 2)
     settings = settings_of(flags)
     if not yes:
         _ask(key_id)
-    revoked = with_service(settings, lambda service: service.revoke_key(operator(), key_id))
+    revoked = with_service(
+        settings, lambda service: service.revoke_key(operator(), key_id, descendants=descendants)
+    )
     click.echo(f"{key_id} was revoked before" if revoked.already else f"{key_id} is revoked")
+    for record in revoked.descendants:
+        click.echo(f"{record.id} is revoked")
 
 
 def _ask(key_id: str) -> None:

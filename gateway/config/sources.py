@@ -43,6 +43,7 @@ OTHER_FLAGS = (
     "--max-api-key-expiry",
     "--max-keys-per-user",
     "--name",
+    "--overlap",
     "--permission",
     "--prefix",
     "--scim-external-client-expiry",

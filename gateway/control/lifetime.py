@@ -32,11 +32,11 @@ def expiry(created_at: int, *, ttl: str | None, expires_at: str | None, maximum:
     ``maximum`` is what is in effect for the tenant. A wish beyond it is refused, never shortened.
     Raises Invalid naming ``ttl`` or ``expiresAt``.
     """
-    latest = min(_after(created_at, CEILING, "maximum"), _after(created_at, maximum, "maximum"))
+    latest = min(after(created_at, CEILING, member="maximum"), after(created_at, maximum, member="maximum"))
     if ttl is not None and expires_at is not None:
         raise Invalid("ttl", "and expiresAt exclude one another: give one of them")
     if ttl is not None:
-        member, ends = "ttl", _after(created_at, ttl, "ttl")
+        member, ends = "ttl", after(created_at, ttl, member="ttl")
     elif expires_at is not None:
         member, ends = "expiresAt", instant(expires_at, member="expiresAt")
     else:
@@ -89,7 +89,8 @@ def checked_maximum(text: str, *, member: str) -> str:
         raise Invalid(member, str(error)) from None
 
 
-def _after(start_ms: int, text: str, member: str) -> int:
+def after(start_ms: int, text: str, *, member: str) -> int:
+    """Return the instant that a duration after another ends. Raises Invalid."""
     try:
         start = _EPOCH + datetime.timedelta(milliseconds=start_ms)
         return (parse_calendar_duration(text).add_to(start) - _EPOCH) // datetime.timedelta(milliseconds=1)

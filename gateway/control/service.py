@@ -12,12 +12,12 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from gateway.control.errors import Invalid, NotFound, Refused
-from gateway.control.lifetime import expiry
+from gateway.control.lifetime import after, expiry
 from gateway.control.names import checked_description, checked_name
 from gateway.control.passwords import HasherBusyError
 from gateway.control.tenants import TenantService
@@ -27,18 +27,22 @@ from gateway.core.tokens import DEFAULT_PREFIX, Digester, locator_of, make_token
 from gateway.core.uuid7 import uuid7
 from gateway.store.base import (
     Actor,
+    DuplicateError,
+    EndedError,
     KeyRecord,
     KeyStatus,
     Store,
     Tenant,
     UnknownEntityError,
 )
+from gateway.store.lineage import AuditOf, revoke_lineage, rotate_key
 
 BUILT_IN_ROLES: Final = {
     "viewer": Role("viewer", Permission.VIEWER),
     "editor": Role("editor", Permission.EDITOR),
 }
 SHOWN_AFTER_PREFIX = 4
+DEFAULT_OVERLAP = "P1D"
 
 
 class Hasher(Protocol):
@@ -59,11 +63,22 @@ class CreatedKey(msgspec.Struct, frozen=True):
         return f"CreatedKey(record={self.record!r})"
 
 
+class RotatedKey(msgspec.Struct, frozen=True):
+    """A key that has a successor: when it ends now, and the successor with its token."""
+
+    old: KeyRecord
+    successor: CreatedKey
+
+
 class RevokedKey(msgspec.Struct, frozen=True):
-    """A revoked key; ``already`` when it had been revoked before, which then still stands."""
+    """A revoked key; ``already`` when it had been revoked before, which then still stands.
+
+    ``descendants`` are the keys that were revoked along with it.
+    """
 
     record: KeyRecord
     already: bool
+    descendants: tuple[KeyRecord, ...] = ()
 
 
 class KeyService(TenantService):
@@ -154,15 +169,65 @@ class KeyService(TenantService):
             raise NotFound("key", key_id)
         return record
 
-    async def revoke_key(self, actor: Actor, key_id: str) -> RevokedKey:
-        """Revoke a key for good; doing so twice changes nothing. Raises NotFound."""
+    async def revoke_key(self, actor: Actor, key_id: str, *, descendants: bool = False) -> RevokedKey:
+        """Revoke a key for good; doing so twice changes nothing.
+
+        With ``descendants`` also the keys that it made, those that they made, and their successors.
+        Raises NotFound.
+        """
         record = await self.show_key(key_id)
-        audit = self._audit(actor, "key.revoke", "key", key_id, record.tenant_id)
-        try:
-            record, done = await self._store.revoke_key(key_id, self.now_ms(), actor.name, audit)
-        except UnknownEntityError:
-            raise NotFound("key", key_id) from None
+        now, audit_of = self.now_ms(), self._key_audit(actor, record.tenant_id)
+        if descendants:
+            record, done, taken = await self._store.write(revoke_lineage(key_id, now, actor.name, audit_of))
+            return RevokedKey(record, already=not done, descendants=tuple(taken))
+        record, done = await self._store.revoke_key(key_id, now, actor.name, audit_of("key.revoke", key_id))
         return RevokedKey(record, already=not done)
+
+    async def rotate_key(
+        self, actor: Actor, key_id: str, *, overlap: str = DEFAULT_OVERLAP, ttl: str | None = None
+    ) -> RotatedKey:
+        """Make a successor with the same subject, role and limits; the old key ends after ``overlap``.
+
+        ``overlap`` is a duration and may be no time at all. The successor lives as long as its
+        predecessor was made to, unless ``ttl`` says otherwise, within what the tenant allows now.
+        Raises NotFound, Invalid, Refused (the key has ended or has a successor, the tenant's keys are
+        switched off).
+        """
+        old = await self.show_key(key_id)
+        tenant = await self._open_tenant(old.tenant_id)
+        now = self.now_ms()
+        ends_at = after(now, overlap, member="overlap")
+        maximum = self.policy_of(tenant).max_api_key_expiry
+        latest = expiry(now, ttl=ttl, expires_at=None, maximum=maximum)
+        token_prefix = await self._prefix(old.tenant_id, old.environment_id)
+        token = make_token(token_prefix, secrets.choice)
+        successor = msgspec.structs.replace(
+            old,
+            id=f"apk_{uuid7(now, os.urandom(10))}",
+            created_by=actor.name,
+            created_at=now,
+            updated_at=now,
+            expires_at=latest if ttl is not None else min(latest, now + old.expires_at - old.created_at),
+            revoked_at=None,
+            revoked_by=None,
+            replaces=old.id,
+            last_used_at=None,
+            **self._verifiers(token, token_prefix, await self._verifier(token)),
+        )
+        try:
+            ended, kept = await self._store.write(
+                rotate_key(key_id, ends_at, successor, self._key_audit(actor, old.tenant_id))
+            )
+        except UnknownEntityError as error:
+            raise NotFound(error.kind, error.entity) from None
+        except EndedError as error:
+            raise Refused(f"{error}, and only an active key can be rotated: make a new one") from None
+        except DuplicateError as error:
+            raise Refused(f"the key {key_id!r} has a successor already, {error.entity}") from None
+        return RotatedKey(ended, CreatedKey(kept, token))
+
+    def _key_audit(self, actor: Actor, tenant_id: str) -> AuditOf:
+        return lambda action, key_id: self._audit(actor, action, "key", key_id, tenant_id)
 
     def _role(self, wanted: str) -> Role:
         role = self._roles.get(wanted) or BUILT_IN_ROLES.get(wanted.lower())
@@ -205,16 +270,22 @@ class KeyService(TenantService):
             role=draft.role.name,
             permission=draft.role.permission,
             intended_use=draft.intended_use,
-            prefix=token[: len(draft.token_prefix) + SHOWN_AFTER_PREFIX],
-            last_four=token[-4:],
             created_at=draft.created_at,
             updated_at=draft.created_at,
             expires_at=draft.expires_at,
-            digest=self._digester.digest(token.encode("ascii")),
-            pepper_id=self._digester.pepper_ids[0],
-            locator=locator_of(token, draft.token_prefix),
-            verifier=verifier,
+            **self._verifiers(token, draft.token_prefix, verifier),
         )
+
+    def _verifiers(self, token: str, token_prefix: str, verifier: str) -> dict[str, Any]:
+        """Return the fields of a record that come of its token."""
+        return {
+            "prefix": token[: len(token_prefix) + SHOWN_AFTER_PREFIX],
+            "last_four": token[-4:],
+            "digest": self._digester.digest(token.encode("ascii")),
+            "pepper_id": self._digester.pepper_ids[0],
+            "locator": locator_of(token, token_prefix),
+            "verifier": verifier,
+        }
 
 
 class _Draft(msgspec.Struct, frozen=True, kw_only=True):

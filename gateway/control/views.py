@@ -32,6 +32,8 @@ def key_view(record: KeyRecord, now_ms: int, *, token: str | None = None) -> dic
     }
     if token is not None:
         view["secretKey"] = token
+    if record.replaces is not None:
+        view["replaces"] = record.replaces
     if record.revoked_at is not None:
         view["revokedAt"] = rfc3339(record.revoked_at)
         view["revokedBy"] = record.revoked_by

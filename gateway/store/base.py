@@ -49,6 +49,7 @@ __all__ = [
     "ChangeKind",
     "Delta",
     "DuplicateError",
+    "EndedError",
     "Environment",
     "Follower",
     "KeyRecord",
@@ -91,6 +92,14 @@ class DuplicateError(ValueError):
         super().__init__(f"{kind} {entity!r} exists already")
         self.kind = kind
         self.entity = entity
+
+
+class EndedError(ValueError):
+    """The key has ended, and what was asked for is for active keys only."""
+
+    def __init__(self, key_id: str, status: KeyStatus) -> None:
+        super().__init__(f"the key {key_id!r} is {status}")
+        self.status = status
 
 
 class Store(Protocol):

@@ -4,28 +4,31 @@
 -- name: key
 SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
     description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,
-    expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier
+    expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier,
+    root_id, removed_at
 FROM api_keys WHERE id = $1
 
 -- name: keys
 SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
     description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,
-    expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier
+    expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier,
+    root_id, removed_at
 FROM api_keys ORDER BY tenant_id, number
 
 -- name: keys_of_tenant
 SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
     description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,
-    expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier
+    expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier,
+    root_id, removed_at
 FROM api_keys WHERE tenant_id = $1 ORDER BY number
 
 -- name: insert_key
 INSERT INTO api_keys (id, number, tenant_id, environment_id, subject_id, sub_type, created_by,
     created_by_key, name, description, role, permission, intended_use, prefix, last_four, hash_algo,
     created_at, updated_at, expires_at, revoked_at, revoked_by, replaces, last_used_at, digest,
-    pepper_id, locator, verifier)
+    pepper_id, locator, verifier, root_id, removed_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-    $21, $22, $23, $24, $25, $26, $27)
+    $21, $22, $23, $24, $25, $26, $27, $28, $29)
 
 -- name: take_key_numbers
 UPDATE tenants SET last_number = last_number + $2 WHERE id = $1 RETURNING last_number
@@ -33,6 +36,21 @@ UPDATE tenants SET last_number = last_number + $2 WHERE id = $1 RETURNING last_n
 -- name: revoke_key
 UPDATE api_keys SET revoked_at = $2, revoked_by = $3, updated_at = $2
 WHERE id = $1 AND revoked_at IS NULL RETURNING id
+
+-- name: end_key
+UPDATE api_keys SET expires_at = $2, updated_at = $3 WHERE id = $1
+
+-- name: successor
+SELECT id FROM api_keys WHERE replaces = $1 AND revoked_at IS NULL
+
+-- name: descendants
+WITH RECURSIVE line (id) AS (
+    SELECT id FROM api_keys WHERE created_by_key = $1
+    UNION
+    SELECT api_keys.id FROM api_keys
+    JOIN line ON api_keys.created_by_key = line.id OR api_keys.replaces = line.id
+)
+SELECT id FROM line ORDER BY id
 
 -- name: tenant
 SELECT id, name, api_keys_enabled, max_keys_per_user, max_api_key_expiry, scim_client_expiry,

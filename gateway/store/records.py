@@ -26,6 +26,8 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     ``digest`` is HMAC-SHA-256(pepper ``pepper_id``, token), ``verifier`` the token's argon2id
     string, ``locator`` the leading part of the token that finds it. The token itself is nowhere.
+    ``root_id`` is the subject at the root of the lineage, against whom the key counts (None: the
+    operator's, who knows no cap). A removed key is revoked too, and no longer shown.
     """
 
     id: str
@@ -55,6 +57,8 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     pepper_id: str | None
     locator: str
     verifier: str
+    root_id: str | None = None
+    removed_at: int | None = None
 
     def status(self, now_ms: int) -> KeyStatus:
         """Return what the key is at ``now_ms``: revoked, else expired, else active."""

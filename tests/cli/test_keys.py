@@ -121,8 +121,36 @@ def test_wrong_value_is_wrong_use(gateway: Gateway) -> None:
 def test_what_is_not_built_is_refused(gateway: Gateway) -> None:
     base = ["keys", "create", "--tenant", "default", "--name", "k", "--permission", "viewer"]
     assert "not supported by this version" in refusal(gateway(*base, "--format", "jwt"), 2)
-    told = refusal(gateway("keys", "revoke", "--yes", "--descendants", "apk_x"), 2)
-    assert "not supported by this version" in told
+
+
+def test_successor_stands_beside_the_old_key_for_the_overlap(gateway: Gateway) -> None:
+    old = create(gateway, "--ttl", "30d")
+    rotated = gateway("keys", "rotate", old["id"], "--overlap", "2h", "--json")
+    assert rotated.returncode == 0, rotated.stderr
+    new = json.loads(rotated.stdout)
+    assert set(new) >= MEMBERS
+    assert new["replaces"] == old["id"]
+    assert (new["subjectId"], new["permission"]) == (old["subjectId"], old["permission"])
+    assert old["id"] in rotated.stderr
+    assert new["secretKey"] not in rotated.stderr
+    listed = json.loads(gateway("keys", "list", "--status", "active", "--json").stdout)
+    assert [key["id"] for key in listed] == [old["id"], new["id"]]
+    plain = gateway("keys", "rotate", new["id"])
+    assert is_opaque(plain.stdout.removesuffix("\n").encode(), b"gw_live_")
+
+
+def test_what_cannot_be_rotated_is_told(gateway: Gateway) -> None:
+    key = create(gateway)
+    assert "overlap" in refusal(gateway("keys", "rotate", key["id"], "--overlap", "soon"), 2)
+    assert "apk_none" in refusal(gateway("keys", "rotate", "apk_none"), 1)
+    gateway("keys", "revoke", key["id"], "--yes")
+    assert "revoked" in refusal(gateway("keys", "rotate", key["id"]), 1)
+
+
+def test_descendants_go_with_the_key_if_asked(gateway: Gateway) -> None:
+    key = create(gateway)
+    done = gateway("keys", "revoke", "--yes", "--descendants", key["id"])
+    assert done.stdout == f"{key['id']} is revoked\n"
 
 
 def test_configured_role_can_be_given(gateway: Gateway, tmp_path: Path) -> None:
