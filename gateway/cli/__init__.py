@@ -24,6 +24,7 @@ _COMMANDS = {
     "keys": "gateway.cli.keys:keys",
     "tenants": "gateway.cli.tenants:tenants",
     "environments": "gateway.cli.tenants:environments",
+    "users": "gateway.cli.users:users",
     "audit": "gateway.cli.audit:audit",
     "config": "gateway.cli.config:config",
     "explain": "gateway.cli.explain:explain",

@@ -151,6 +151,18 @@ def whole(least: int, most: int) -> Callable[[str], int]:
     return number
 
 
+def confirm(question: str, doing: str, otherwise: str) -> None:
+    """Ask whether to go on; where there is nobody to ask, ``--yes`` must have said so. Raises CliError."""
+    if not sys.stdin.isatty():
+        raise CliError(f"{doing} cannot be undone, and there is no terminal to ask at: add --yes", 2)
+    try:
+        agreed = click.confirm(question, err=True)
+    except OSError:  # the terminal hung up
+        agreed = False
+    if not agreed:
+        raise CliError(otherwise)
+
+
 def print_rows(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     """Print a table, aligned, with its heads."""
     widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]

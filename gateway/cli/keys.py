@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.common import CliError, StrictGroup, option, print_rows, setting_flags, settings_of
+from gateway.cli.common import CliError, StrictGroup, confirm, option, print_rows, setting_flags, settings_of
 
 if TYPE_CHECKING:
     from gateway.store.base import KeyRecord, KeyStatus
@@ -150,25 +149,13 @@ def revoke(key_id: str, yes: bool, descendants: bool, **flags: Any) -> None:
 
     settings = settings_of(flags)
     if not yes:
-        _ask(key_id)
+        confirm(f"Revoke {key_id} for good?", "revoking", f"{key_id} was not revoked")
     revoked = with_service(
         settings, lambda service: service.revoke_key(operator(), key_id, descendants=descendants)
     )
     click.echo(f"{key_id} was revoked before" if revoked.already else f"{key_id} is revoked")
     for record in revoked.descendants:
         click.echo(f"{record.id} is revoked")
-
-
-def _ask(key_id: str) -> None:
-    """Ask whether to go on; where there is nobody to ask, `--yes` must have said so."""
-    if not sys.stdin.isatty():
-        raise CliError("revoking cannot be undone, and there is no terminal to ask at: add --yes", 2)
-    try:
-        agreed = click.confirm(f"Revoke {key_id} for good?", err=True)
-    except OSError:  # the terminal hung up
-        agreed = False
-    if not agreed:
-        raise CliError(f"{key_id} was not revoked")
 
 
 def _views(records: list[KeyRecord], now_ms: int) -> list[dict[str, Any]]:

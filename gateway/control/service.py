@@ -9,21 +9,20 @@ Promise: a token leaves ``create_key`` only after the key, its audit row and its
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
 from gateway.control.errors import Invalid, NotFound, Refused
 from gateway.control.lifetime import after, expiry
+from gateway.control.minting import Mint
 from gateway.control.names import checked_description, checked_name
-from gateway.control.passwords import HasherBusyError
-from gateway.control.tenants import TenantService
+from gateway.control.users import Hasher, UserService
 from gateway.core.model import Permission, Role
 from gateway.core.policy import DEFAULT_POLICY, KeyPolicy
-from gateway.core.tokens import DEFAULT_PREFIX, Digester, locator_of, make_token
+from gateway.core.tokens import DEFAULT_PREFIX, Digester
 from gateway.core.uuid7 import uuid7
 from gateway.store.base import (
     Actor,
@@ -41,16 +40,7 @@ BUILT_IN_ROLES: Final = {
     "viewer": Role("viewer", Permission.VIEWER),
     "editor": Role("editor", Permission.EDITOR),
 }
-SHOWN_AFTER_PREFIX = 4
 DEFAULT_OVERLAP = "P1D"
-
-
-class Hasher(Protocol):
-    """What makes the verifier of record of a token."""
-
-    async def hash(self, secret: str) -> str:
-        """Return the argon2id string of ``secret``."""
-        ...
 
 
 class CreatedKey(msgspec.Struct, frozen=True):
@@ -81,8 +71,9 @@ class RevokedKey(msgspec.Struct, frozen=True):
     descendants: tuple[KeyRecord, ...] = ()
 
 
-class KeyService(TenantService):
-    """Makes, shows and revokes keys; and, by ``TenantService``, adds tenants and environments.
+class KeyService(UserService):
+    """Makes, shows and revokes keys; and, by what it stands on, looks after users, tenants
+    and environments, and reads the audit.
 
     Every method may raise ``StoreError`` (the store could not be had) and the errors of
     ``gateway.control.errors``.
@@ -101,9 +92,8 @@ class KeyService(TenantService):
 
         ``policy`` holds for tenants that set nothing of their own.
         """
-        super().__init__(store, policy, clock)
-        self._digester = digester
-        self._hasher = hasher
+        super().__init__(store, hasher, policy, clock)
+        self._mint = Mint(digester, hasher)
         self._roles = {**roles, **BUILT_IN_ROLES}
 
     async def create_key(
@@ -142,8 +132,8 @@ class KeyService(TenantService):
                 now, ttl=ttl, expires_at=expires_at, maximum=self.policy_of(owner).max_api_key_expiry
             ),
         )
-        token = make_token(draft.token_prefix, secrets.choice)
-        record = self._record(draft, token, await self._verifier(token))
+        token, fields = await self._mint.make(draft.token_prefix)
+        record = _record(draft, fields)
         try:
             kept = await self._store.insert_key(
                 record, self._audit(actor, "key.create", "key", record.id, tenant)
@@ -199,8 +189,7 @@ class KeyService(TenantService):
         ends_at = after(now, overlap, member="overlap")
         maximum = self.policy_of(tenant).max_api_key_expiry
         latest = expiry(now, ttl=ttl, expires_at=None, maximum=maximum)
-        token_prefix = await self._prefix(old.tenant_id, old.environment_id)
-        token = make_token(token_prefix, secrets.choice)
+        token, fields = await self._mint.make(await self._prefix(old.tenant_id, old.environment_id))
         successor = msgspec.structs.replace(
             old,
             id=f"apk_{uuid7(now, os.urandom(10))}",
@@ -212,7 +201,7 @@ class KeyService(TenantService):
             revoked_by=None,
             replaces=old.id,
             last_used_at=None,
-            **self._verifiers(token, token_prefix, await self._verifier(token)),
+            **fields,
         )
         try:
             ended, kept = await self._store.write(
@@ -252,40 +241,24 @@ class KeyService(TenantService):
                 return environment.prefix
         raise NotFound("environment", environment_id)
 
-    async def _verifier(self, token: str) -> str:
-        try:
-            return await self._hasher.hash(token)
-        except HasherBusyError as error:
-            raise Refused(str(error)) from None
 
-    def _record(self, draft: _Draft, token: str, verifier: str) -> KeyRecord:
-        return KeyRecord(
-            id=f"apk_{uuid7(draft.created_at, os.urandom(10))}",
-            tenant_id=draft.tenant_id,
-            environment_id=draft.environment_id,
-            subject_id=f"subject_{uuid7(draft.created_at, os.urandom(10))}",
-            created_by=draft.created_by,
-            name=draft.name,
-            description=draft.description,
-            role=draft.role.name,
-            permission=draft.role.permission,
-            intended_use=draft.intended_use,
-            created_at=draft.created_at,
-            updated_at=draft.created_at,
-            expires_at=draft.expires_at,
-            **self._verifiers(token, draft.token_prefix, verifier),
-        )
-
-    def _verifiers(self, token: str, token_prefix: str, verifier: str) -> dict[str, Any]:
-        """Return the fields of a record that come of its token."""
-        return {
-            "prefix": token[: len(token_prefix) + SHOWN_AFTER_PREFIX],
-            "last_four": token[-4:],
-            "digest": self._digester.digest(token.encode("ascii")),
-            "pepper_id": self._digester.pepper_ids[0],
-            "locator": locator_of(token, token_prefix),
-            "verifier": verifier,
-        }
+def _record(draft: _Draft, fields: Mapping[str, Any]) -> KeyRecord:
+    return KeyRecord(
+        id=f"apk_{uuid7(draft.created_at, os.urandom(10))}",
+        tenant_id=draft.tenant_id,
+        environment_id=draft.environment_id,
+        subject_id=f"subject_{uuid7(draft.created_at, os.urandom(10))}",
+        created_by=draft.created_by,
+        name=draft.name,
+        description=draft.description,
+        role=draft.role.name,
+        permission=draft.role.permission,
+        intended_use=draft.intended_use,
+        created_at=draft.created_at,
+        updated_at=draft.created_at,
+        expires_at=draft.expires_at,
+        **fields,
+    )
 
 
 class _Draft(msgspec.Struct, frozen=True, kw_only=True):

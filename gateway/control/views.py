@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.control.lifetime import rfc3339
 from gateway.core.policy import KeyPolicy
-from gateway.store.base import AuditRow, KeyRecord
+from gateway.store.base import AuditRow, KeyRecord, Person
 
 
 def key_view(record: KeyRecord, now_ms: int, *, token: str | None = None) -> dict[str, Any]:
@@ -63,4 +63,17 @@ def audit_view(row: AuditRow) -> dict[str, Any]:
         "source": row.source,
         "requestId": row.request_id,
         "detail": json.loads(row.detail) if row.detail else None,
+    }
+
+
+def user_view(person: Person) -> dict[str, Any]:
+    """Return one user as a JSON object, never her password's hash."""
+    user = person.user
+    return {
+        "id": user.id,
+        "email": user.email,
+        "enabled": user.disabled_at is None,
+        "defaultTenantId": user.default_tenant_id,
+        "memberships": [{"tenantId": m.tenant_id, "role": m.role.word} for m in person.memberships],
+        "createdAt": rfc3339(user.created_at),
     }

@@ -141,6 +141,7 @@ class Feed:
             raise StoreError(f"the store {self._store.location} was made with another pepper")
         async with contextlib.aclosing(self._follower.batches(self._build)) as batches:
             self._writer.apply_scopes(start.scopes)
+            self._writer.apply_users(start.users)
             async for batch in batches:
                 self._writer.apply_keys(batch)
         await self._writer.sweep_unseen(self.loads)
@@ -153,6 +154,8 @@ class Feed:
             return False
         if outcome.scopes is not None:
             self._writer.apply_scopes(outcome.scopes)
+        if outcome.users is not None:
+            self._writer.apply_users(outcome.users)
         self._writer.apply_keys(outcome.keys)
         if outcome.position != self._position:
             now_s = self._clock() + outcome.offset_s

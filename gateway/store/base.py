@@ -22,6 +22,7 @@ from gateway.store.history import (
     Reload,
     Scopes,
     Unchanged,
+    Users,
 )
 from gateway.store.records import (
     DAY_MS,
@@ -33,7 +34,10 @@ from gateway.store.records import (
     Environment,
     KeyRecord,
     KeyStatus,
+    Membership,
+    Person,
     Tenant,
+    User,
 )
 from gateway.store.steps import Steps
 
@@ -56,6 +60,8 @@ __all__ = [
     "KeyStatus",
     "LiveRow",
     "LoadStart",
+    "Membership",
+    "Person",
     "Position",
     "Reload",
     "Scopes",
@@ -65,6 +71,8 @@ __all__ = [
     "Tenant",
     "Unchanged",
     "UnknownEntityError",
+    "User",
+    "Users",
 ]
 
 

@@ -30,6 +30,7 @@ from gateway.store.base import (
     Scopes,
     Tenant,
     UnknownEntityError,
+    Users,
 )
 from gateway.store.steps import Query, Row, Steps
 from gateway.store.texts import Migration
@@ -159,10 +160,12 @@ def begin_load(offset_s: float) -> Steps[LoadStart]:
     ((number, change_id),) = yield Query("change_head")
     checks = yield Query("fact", (PEPPER_CHECK,))
     scopes = yield from _scopes()
+    standings = yield Query("standings")
     return LoadStart(
         # A head without its row is a history that cannot be followed: no id will ever match "".
         position=Position(number, change_id or ""),
         scopes=scopes,
+        users=Users(None, standings),
         pepper_check=bytes(checks[0][0]) if checks else None,
         offset_s=offset_s,
     )
@@ -183,15 +186,19 @@ def changes_after(
     if len(changes) != last - position.number:
         return Reload(f"changes are missing between {position.number} and {last}")
     if not changes:
-        return Delta(position, [], None, False, 0, offset_s)
+        return Delta(position, [], None, None, False, 0, offset_s)
     changed = yield Query("live_keys_changed", (position.number, last))
     scopes = None
-    if any(change.kind != "key" for change in changes):
+    if any(change.kind in ("tenant", "environment") for change in changes):
         scopes = yield from _scopes()
+    users = None
+    if ids := frozenset(change.entity for change in changes if change.kind == "user"):
+        users = Users(ids, (yield Query("standings_changed", (position.number, last))))
     return Delta(
         position=Position(last, changes[-1].id),
         keys=[build(LiveRow(*row)) for row in changed],
         scopes=scopes,
+        users=users,
         more=last < head,
         latest_at=changes[-1].at,
         offset_s=offset_s,

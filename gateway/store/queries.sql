@@ -123,13 +123,15 @@ SELECT id FROM changes WHERE number = $1
 SELECT number, id, kind, entity, at FROM changes WHERE number > $1 AND number <= $2 ORDER BY number
 
 -- name: live_keys_changed
-SELECT digest, id, subject_id, tenant_id, environment_id, role, permission, expires_at, revoked_at
+SELECT digest, id, subject_id, tenant_id, environment_id, role, permission, expires_at, revoked_at,
+    sub_type
 FROM api_keys
 WHERE digest IS NOT NULL
     AND id IN (SELECT entity FROM changes WHERE number > $1 AND number <= $2 AND kind = 'key')
 
 -- name: live_keys
-SELECT digest, id, subject_id, tenant_id, environment_id, role, permission, expires_at, revoked_at
+SELECT digest, id, subject_id, tenant_id, environment_id, role, permission, expires_at, revoked_at,
+    sub_type
 FROM api_keys
 WHERE digest IS NOT NULL AND expires_at > $1 AND (revoked_at IS NULL OR revoked_at > $1)
 
@@ -152,3 +154,61 @@ INSERT INTO schema_migrations (version, name, applied_at) VALUES ($1, $2, $3)
 
 -- name: table_names [sqlite]
 SELECT name FROM sqlite_master WHERE type = 'table'
+
+-- name: user
+SELECT id, email, password_hash, default_tenant_id, disabled_at, removed_at, created_at, updated_at
+FROM users WHERE id = $1
+
+-- name: user_by_email
+SELECT id, email, password_hash, default_tenant_id, disabled_at, removed_at, created_at, updated_at
+FROM users WHERE email = $1 AND removed_at IS NULL
+
+-- name: users
+SELECT id, email, password_hash, default_tenant_id, disabled_at, removed_at, created_at, updated_at
+FROM users
+WHERE removed_at IS NULL
+    AND (CAST($1 AS TEXT) IS NULL OR id IN (SELECT user_id FROM memberships WHERE tenant_id = $1))
+ORDER BY email
+
+-- name: insert_user
+INSERT INTO users (id, email, password_hash, default_tenant_id, disabled_at, removed_at, created_at,
+    updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING id
+
+-- name: update_user
+UPDATE users SET email = $2, password_hash = $3, default_tenant_id = $4, disabled_at = $5, removed_at = $6,
+    updated_at = $7
+WHERE id = $1
+
+-- name: memberships
+SELECT user_id, tenant_id, role, created_at FROM memberships WHERE user_id = $1 ORDER BY created_at, tenant_id
+
+-- name: all_memberships
+SELECT user_id, tenant_id, role, created_at FROM memberships ORDER BY user_id, created_at, tenant_id
+
+-- name: insert_membership
+INSERT INTO memberships (user_id, tenant_id, role, created_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT DO NOTHING RETURNING user_id
+
+-- name: update_membership
+UPDATE memberships SET role = $3 WHERE user_id = $1 AND tenant_id = $2 RETURNING user_id
+
+-- name: delete_membership
+DELETE FROM memberships WHERE user_id = $1 AND tenant_id = $2 RETURNING user_id
+
+-- name: keys_acting_as
+SELECT id FROM api_keys
+WHERE subject_id = $1 AND sub_type = 'user' AND revoked_at IS NULL
+    AND (CAST($2 AS TEXT) IS NULL OR tenant_id = $2)
+ORDER BY id
+
+-- name: standings
+SELECT memberships.user_id, memberships.tenant_id, memberships.role FROM memberships
+JOIN users ON users.id = memberships.user_id
+WHERE users.disabled_at IS NULL AND users.removed_at IS NULL
+
+-- name: standings_changed
+SELECT memberships.user_id, memberships.tenant_id, memberships.role FROM memberships
+JOIN users ON users.id = memberships.user_id
+WHERE users.disabled_at IS NULL AND users.removed_at IS NULL
+    AND users.id IN (SELECT entity FROM changes WHERE number > $1 AND number <= $2 AND kind = 'user')

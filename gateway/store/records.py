@@ -18,7 +18,7 @@ KEPT_AFTER_END_MS = 30 * DAY_MS
 """How long a key that has ended can still be told from one that never was."""
 
 KeyStatus = Literal["active", "expired", "revoked"]
-ChangeKind = Literal["key", "tenant", "environment"]
+ChangeKind = Literal["key", "tenant", "environment", "user"]
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +101,42 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str
     created_at: int
     updated_at: int
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """A person; ``id`` is her subject id, ``email`` in lower case what she logs in with."""
+
+    id: str
+    email: str
+    password_hash: str
+    default_tenant_id: str | None
+    disabled_at: int | None = None
+    removed_at: int | None = None
+    created_at: int
+    updated_at: int
+
+    def __repr__(self) -> str:
+        return f"User(id={self.id!r})"
+
+
+class Membership(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user is in one tenant: viewer, editor or admin."""
+
+    user_id: str
+    tenant_id: str
+    role: Permission
+    created_at: int
+
+
+class Person(msgspec.Struct, frozen=True):
+    """A user with her memberships, oldest first."""
+
+    user: User
+    memberships: tuple[Membership, ...]
+
+    def role_in(self, tenant_id: str) -> Permission | None:
+        """Return what she is in a tenant; None: nothing."""
+        return next((m.role for m in self.memberships if m.tenant_id == tenant_id), None)
 
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
