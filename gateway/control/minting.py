@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from typing import Any, Protocol
 
-from gateway.control.errors import Refused
+from gateway.control.errors import Busy
 from gateway.control.passwords import HasherBusyError
 from gateway.core.tokens import Digester, locator_of, make_token
 
@@ -31,12 +31,12 @@ class Mint:
         self._hasher = hasher
 
     async def make(self, prefix: str) -> tuple[str, dict[str, Any]]:
-        """Return a new token and the fields of its record. Raises Refused when too many are being made."""
+        """Return a new token and the fields of its record. Raises Busy when too many are being made."""
         token = make_token(prefix, secrets.choice)
         try:
             verifier = await self._hasher.hash(token)
         except HasherBusyError as error:
-            raise Refused(str(error)) from None
+            raise Busy(str(error)) from None
         return token, {
             "prefix": token[: len(prefix) + SHOWN_AFTER_PREFIX],
             "last_four": token[-4:],

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.control.audit import AuditService
-from gateway.control.errors import Invalid, NotFound, Refused
+from gateway.control.errors import Conflict, Invalid, NotFound
 from gateway.control.lifetime import checked_maximum
 from gateway.control.names import checked_id, checked_name, checked_prefix
 from gateway.core.policy import MOST_KEYS_PER_USER, KeyPolicy
@@ -30,7 +30,7 @@ class TenantService(AuditService):
     """Adds, changes and lists tenants and environments."""
 
     async def add_tenant(self, actor: Actor, tenant_id: str, name: str | None = None) -> Tenant:
-        """Add a tenant; its name is its id unless given. Raises Invalid, Refused (exists already)."""
+        """Add a tenant; its name is its id unless given. Raises Invalid, Conflict."""
         now = self.now_ms()
         checked_id(tenant_id, member="tenant")
         tenant = Tenant(id=tenant_id, name=checked_name(name or tenant_id), created_at=now, updated_at=now)
@@ -39,7 +39,7 @@ class TenantService(AuditService):
                 tenant, self._audit(actor, "tenant.create", "tenant", tenant_id, tenant_id)
             )
         except DuplicateError as error:
-            raise Refused(str(error)) from None
+            raise Conflict(str(error)) from None
         return tenant
 
     async def set_tenant(
@@ -93,7 +93,7 @@ class TenantService(AuditService):
     ) -> Environment:
         """Add an environment to a tenant; its tokens begin with ``prefix``.
 
-        Raises NotFound (tenant), Invalid, Refused (exists already).
+        Raises NotFound (tenant), Invalid, Conflict.
         """
         checked_id(environment_id, member="environment")
         known = {other.prefix for other in await self._store.environments()}
@@ -111,7 +111,7 @@ class TenantService(AuditService):
         except UnknownEntityError as error:
             raise NotFound(error.kind, error.entity) from None
         except DuplicateError as error:
-            raise Refused(str(error)) from None
+            raise Conflict(str(error)) from None
         return environment
 
     async def list_environments(self, *, tenant: str | None = None) -> list[Environment]:

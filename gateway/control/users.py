@@ -15,7 +15,7 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.control.errors import Invalid, NotFound, Refused
+from gateway.control.errors import Busy, Conflict, Invalid, NotFound
 from gateway.control.names import checked_email, checked_password
 from gateway.control.passwords import HasherBusyError
 from gateway.control.tenants import TenantService
@@ -93,7 +93,7 @@ class UserService(TenantService):
     ) -> Person:
         """Add a user to a tenant; who exists already joins one more, and keeps her password.
 
-        Raises NotFound (tenant), Invalid, Refused (a member already; a password for who has one).
+        Raises NotFound (tenant), Invalid, Conflict (a member already; a password for who has one).
         """
         known = await self.find_user(email)
         permission = _checked_role(role)
@@ -110,7 +110,7 @@ class UserService(TenantService):
                 updated_at=now,
             )
         elif password is not None:
-            raise Refused(f"the user {known.user.email!r} has a password already: leave it out")
+            raise Conflict(f"the user {known.user.email!r} has a password already: leave it out")
         else:
             user = known.user
         membership = Membership(user_id=user.id, tenant_id=tenant, role=permission, created_at=now)
@@ -172,7 +172,7 @@ class UserService(TenantService):
     async def check_password(self, email: str, password: str) -> Person | None:
         """Return the active user whose password this is; None otherwise, after the same work.
 
-        Raises Refused when too many are being checked at once.
+        Raises Busy when too many are being checked at once.
         """
         try:
             found = await self.find_user(email)
@@ -183,7 +183,7 @@ class UserService(TenantService):
         try:
             right = await self._hasher.verify(encoded, secret)
         except HasherBusyError as error:
-            raise Refused(str(error)) from None
+            raise Busy(str(error)) from None
         return found if right and found is not None and found.user.disabled_at is None else None
 
     async def _nobodys_hash(self) -> str:
@@ -196,7 +196,7 @@ class UserService(TenantService):
         try:
             return await self._hasher.hash(checked_password(password))
         except HasherBusyError as error:
-            raise Refused(str(error)) from None
+            raise Busy(str(error)) from None
 
     async def _told(self, work: Steps[people.T]) -> people.T:
         """Do a piece of work on the store; what it refuses is told as the service does."""
@@ -205,7 +205,7 @@ class UserService(TenantService):
         except UnknownEntityError as error:
             raise NotFound(error.kind, error.entity) from None
         except DuplicateError as error:
-            raise Refused(str(error)) from None
+            raise Conflict(str(error)) from None
 
 
 def _checked_role(role: str) -> Permission:

@@ -49,6 +49,7 @@ __all__ = [
     "KEPT_AFTER_END_MS",
     "Actor",
     "AuditRow",
+    "CapError",
     "Change",
     "ChangeKind",
     "Delta",
@@ -60,6 +61,7 @@ __all__ = [
     "KeyStatus",
     "LiveRow",
     "LoadStart",
+    "MakerEndedError",
     "Membership",
     "Person",
     "Position",
@@ -100,6 +102,21 @@ class DuplicateError(ValueError):
         super().__init__(f"{kind} {entity!r} exists already")
         self.kind = kind
         self.entity = entity
+
+
+class CapError(ValueError):
+    """The subject at the root of a key's lineage has as many active keys as she may."""
+
+    def __init__(self, cap: int) -> None:
+        super().__init__(f"no more than {cap} active keys are allowed: revoke one first")
+        self.cap = cap
+
+
+class MakerEndedError(ValueError):
+    """The key that makes another has ended meanwhile, or the user for whom one is to act has left."""
+
+    def __init__(self) -> None:
+        super().__init__("whoever makes the key has lost the right to meanwhile")
 
 
 class EndedError(ValueError):

@@ -17,7 +17,7 @@ AuditOf = Callable[[str, str], AuditRow]
 
 
 def rotate_key(
-    key_id: str, ends_at: int, successor: KeyRecord, audit_of: AuditOf
+    key_id: str, ends_at: int, successor: KeyRecord, audit_of: AuditOf, *, cap: int | None = None
 ) -> Steps[tuple[KeyRecord, KeyRecord]]:
     """Keep ``successor``, and end the old key at the earlier of its own end and ``ends_at``.
 
@@ -35,7 +35,7 @@ def rotate_key(
         raise DuplicateError("successor", found[0][0])
     yield Query("end_key", (key_id, min(old.expires_at, ends_at), at))
     yield from recorded(audit_of("key.rotate", key_id), at)
-    kept = yield from insert_key(successor, audit_of("key.create", successor.id))
+    kept = yield from insert_key(successor, audit_of("key.create", successor.id), cap=cap)
     rows = yield Query("key", (key_id,))
     return key_of(rows[0]), kept
 
@@ -54,3 +54,12 @@ def revoke_lineage(
         descendant, ended = yield from revoke_key(found, at, by, audit_of("key.revoke", found))
         taken += [descendant] if ended else []
     return record, done, taken
+
+
+def remove_key(key_id: str, at: int, by: str, audit_of: AuditOf) -> Steps[KeyRecord]:
+    """Revoke a key unless that was done before, and show it no longer. Raises UnknownEntityError."""
+    yield from revoke_key(key_id, at, by, audit_of("key.revoke", key_id))
+    if (yield Query("remove_key", (key_id, at))):
+        yield from recorded(audit_of("key.remove", key_id), at)
+    rows = yield Query("key", (key_id,))
+    return key_of(rows[0])

@@ -6,7 +6,7 @@ Time and randomness are arguments or come from ``secrets``. Imports ``core`` and
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,35 +17,34 @@ from gateway.store.base import (
     DEFAULT_TENANT,
     Actor,
     AuditRow,
-    Change,
+    CapError,
     ChangeKind,
-    Delta,
     DuplicateError,
     Environment,
     KeyRecord,
-    LiveRow,
-    LoadStart,
-    Position,
-    Reload,
-    Scopes,
+    MakerEndedError,
     Tenant,
     UnknownEntityError,
-    Users,
 )
 from gateway.store.steps import Query, Row, Steps
 from gateway.store.texts import Migration
 
-CHANGES_A_READ = 1000
 PEPPER_CHECK = "pepper_check"
 
 T = TypeVar("T")
 
 
-def insert_key(record: KeyRecord, audit: AuditRow) -> Steps[KeyRecord]:
-    """Keep one key under the next number of its tenant."""
+def insert_key(record: KeyRecord, audit: AuditRow, *, cap: int | None = None) -> Steps[KeyRecord]:
+    """Keep one key under the next number of its tenant.
+
+    ``cap`` is how many active keys the subject at the root of its lineage may have. Raises
+    UnknownEntityError (tenant, environment), CapError, MakerEndedError.
+    """
     numbers = yield Query("take_key_numbers", (record.tenant_id, 1))
     if not numbers:
         raise UnknownEntityError("tenant", record.tenant_id)
+    # The tenant's row is locked by now, so that of many at once each sees what the others made.
+    yield from _check_maker(record, cap)
     if record.environment_id is not None:
         found = yield Query("environment", (record.tenant_id, record.environment_id))
         if not found:
@@ -54,6 +53,38 @@ def insert_key(record: KeyRecord, audit: AuditRow) -> Steps[KeyRecord]:
     yield Query("insert_key", values_of(record))
     yield from recorded(audit, record.created_at)
     return record
+
+
+def _check_maker(record: KeyRecord, cap: int | None) -> Steps[None]:
+    """Raise unless the maker still may make this key, and has room for one more."""
+    if record.created_by_key is not None:
+        rows = yield Query("key", (record.created_by_key,))
+        if not rows or key_of(rows[0]).status(record.created_at) != "active":
+            raise MakerEndedError
+    if record.sub_type == "user":
+        standing = yield Query("standing", (record.subject_id, record.tenant_id))
+        if not standing:
+            raise MakerEndedError
+    if record.root_id is not None and cap is not None:
+        ((count,),) = yield Query("active_keys", (record.tenant_id, record.root_id, record.created_at))
+        if count >= cap:
+            raise CapError(cap)
+
+
+def change_key(key_id: str, description: str, at: int, audit: AuditRow) -> Steps[KeyRecord]:
+    """Change a key's description. Raises UnknownEntityError."""
+    yield Query("describe_key", (key_id, description, at))
+    rows = yield Query("key", (key_id,))
+    if not rows:
+        raise UnknownEntityError("key", key_id)
+    yield from recorded(audit, at)
+    return key_of(rows[0])
+
+
+def key_by_digest(digest: bytes) -> Steps[KeyRecord | None]:
+    """Return the key with a digest."""
+    rows = yield Query("key_by_digest", (digest,))
+    return key_of(rows[0]) if rows else None
 
 
 def insert_keys(records: Sequence[KeyRecord], actor: Actor) -> Steps[int]:
@@ -155,56 +186,6 @@ def read(name: str, *args: Any) -> Steps[list[Row]]:
     return (yield Query(name, args))
 
 
-def begin_load(offset_s: float) -> Steps[LoadStart]:
-    """Read the head of a full load: where the history stands, and the small tables."""
-    ((number, change_id),) = yield Query("change_head")
-    checks = yield Query("fact", (PEPPER_CHECK,))
-    scopes = yield from _scopes()
-    standings = yield Query("standings")
-    return LoadStart(
-        # A head without its row is a history that cannot be followed: no id will ever match "".
-        position=Position(number, change_id or ""),
-        scopes=scopes,
-        users=Users(None, standings),
-        pepper_check=bytes(checks[0][0]) if checks else None,
-        offset_s=offset_s,
-    )
-
-
-def changes_after(
-    position: Position, build: Callable[[LiveRow], T], offset_s: float
-) -> Steps[Delta[T] | Reload]:
-    """Return what followed a position, or that its history is not this store's."""
-    ((head, _),) = yield Query("change_head")
-    if head < position.number:
-        return Reload(f"the change log stands at {head}, before {position.number}")
-    known = yield Query("change_id", (position.number,))
-    if not known or known[0][0] != position.id:
-        return Reload(f"change {position.number} is not the one that was read before")
-    last = min(head, position.number + CHANGES_A_READ)
-    changes = [Change(*row) for row in (yield Query("changes_between", (position.number, last)))]
-    if len(changes) != last - position.number:
-        return Reload(f"changes are missing between {position.number} and {last}")
-    if not changes:
-        return Delta(position, [], None, None, False, 0, offset_s)
-    changed = yield Query("live_keys_changed", (position.number, last))
-    scopes = None
-    if any(change.kind in ("tenant", "environment") for change in changes):
-        scopes = yield from _scopes()
-    users = None
-    if ids := frozenset(change.entity for change in changes if change.kind == "user"):
-        users = Users(ids, (yield Query("standings_changed", (position.number, last))))
-    return Delta(
-        position=Position(last, changes[-1].id),
-        keys=[build(LiveRow(*row)) for row in changed],
-        scopes=scopes,
-        users=users,
-        more=last < head,
-        latest_at=changes[-1].at,
-        offset_s=offset_s,
-    )
-
-
 def audit_row(
     actor: Actor, action: str, kind: ChangeKind, entity: str, at: int, tenant_id: str | None = None
 ) -> AuditRow:
@@ -242,12 +223,6 @@ def tenant_of(row: Row) -> Tenant:
 def environment_of(row: Row) -> Environment:
     """Return the record of a row of the ``environment`` queries."""
     return Environment(**dict(zip(Environment.__struct_fields__, row, strict=True)))
-
-
-def _scopes() -> Steps[Scopes]:
-    tenants = yield Query("tenants")
-    prefixes = yield Query("prefixes")
-    return Scopes(tuple(map(tenant_of, tenants)), tuple(row[0] for row in prefixes))
 
 
 def recorded(audit: AuditRow, at: int) -> Steps[None]:

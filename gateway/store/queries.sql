@@ -8,6 +8,28 @@ SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, 
     root_id, removed_at
 FROM api_keys WHERE id = $1
 
+-- name: key_by_digest
+SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
+    description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,
+    expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier,
+    root_id, removed_at
+FROM api_keys WHERE digest = $1
+
+-- name: active_keys
+SELECT COUNT(*) FROM api_keys
+WHERE tenant_id = $1 AND root_id = $2 AND revoked_at IS NULL AND expires_at > $3
+
+-- name: describe_key
+UPDATE api_keys SET description = $2, updated_at = $3 WHERE id = $1
+
+-- name: remove_key
+UPDATE api_keys SET removed_at = $2 WHERE id = $1 AND removed_at IS NULL RETURNING id
+
+-- name: standing
+SELECT memberships.role FROM memberships JOIN users ON users.id = memberships.user_id
+WHERE memberships.user_id = $1 AND memberships.tenant_id = $2
+    AND users.disabled_at IS NULL AND users.removed_at IS NULL
+
 -- name: keys
 SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
     description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,

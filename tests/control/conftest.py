@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.control.service import CreatedKey, KeyService
+from gateway.control.making import CreatedKey
+from gateway.control.service import KeyService
 from gateway.store.base import Store
 from gateway.store.urls import open_store
 from tests.control.samples import ANN, DIGESTER, NOW_MS, ROLES, FastHasher

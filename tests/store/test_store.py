@@ -49,20 +49,24 @@ async def test_a_key_comes_back_as_it_was_kept(store: Store) -> None:
     await store.insert_environment(
         Environment(id="prod", tenant_id="default", prefix="qs_live_", created_at=1, updated_at=1), audit()
     )
+    maker = a_key()
+    maker = await store.insert_key(maker, audit_of(maker))
     key = a_key(
         environment_id="prod",
         description="für Ärzte",
         role="MediaEditor",
         permission=Permission.EDITOR,
         intended_use="ci",
-        created_by_key="apk_1",
+        created_by_key=maker.id,
         replaces="apk_2",
         last_used_at=5,
+        root_id="subject_1",
+        removed_at=6,
     )
     kept = await store.insert_key(key, audit_of(key))
-    assert kept == msgspec.structs.replace(key, number=1)
+    assert kept == msgspec.structs.replace(key, number=2)
     assert await store.key(key.id) == kept
-    assert await store.keys(tenant_id="default") == [kept]
+    assert await store.keys(tenant_id="default") == [maker, kept]
 
 
 async def test_numbers_count_within_a_tenant(store: Store) -> None:
