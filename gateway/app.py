@@ -52,13 +52,22 @@ def run(settings: Settings, on_ready: Callable[[Sequence[str]], None] | None = N
     loaded (or ten seconds have passed). Raises StartError.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="gateway: %(message)s")
-    room = connection_room()
-    limits = msgspec.structs.replace(settings.limits, connections=min(settings.limits.connections, room))
-    settings = msgspec.structs.replace(settings, limits=limits)
+    settings, notes = _within_open_files(settings)
+    tell = on_ready or _tell
     with contextlib.ExitStack() as stack:
         listeners = [stack.enter_context(_bound(address)) for address in settings.listen]
         ops_listener = stack.enter_context(_bound(settings.ops_listen))
-        return _run_loop(_serve(settings, listeners, ops_listener, on_ready or _tell))
+        return _run_loop(_serve(settings, listeners, ops_listener, lambda served: tell([*served, *notes])))
+
+
+def _within_open_files(settings: Settings) -> tuple[Settings, list[str]]:
+    """Return the settings with no more connections than files can be open, and a note where these bind."""
+    room, wanted = connection_room(), settings.limits.connections
+    if wanted <= room:
+        return settings, []
+    limits = msgspec.structs.replace(settings.limits, connections=room)
+    note = f"at most {room} connections at once, not {wanted}: the limit of open files is low"
+    return msgspec.structs.replace(settings, limits=limits), [note]
 
 
 def _run_loop(main: Coroutine[Any, Any, int]) -> int:
@@ -91,9 +100,16 @@ async def _serve(
     async with contextlib.AsyncExitStack() as stack:
         store, digester = await stack.enter_async_context(_opened_store(settings))
         table = KeyTable()
-        feed = Feed(store, table, digester, clock=_boot_clock, policy=settings.key_policy)
-        stack.push_async_callback(feed.stop)
         observer = Observer(_opened_log(settings, stack))
+        feed = Feed(
+            store,
+            table,
+            digester,
+            clock=_boot_clock,
+            policy=settings.key_policy,
+            propagated=observer.propagated,
+        )
+        stack.push_async_callback(feed.stop)
         server = _built_server(settings, table, digester, observer)
         stack.callback(server.close)
         feed.start()

@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 refused, or something could not be had; 2 wrong usage or c
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from typing import NoReturn
 import click
 
 from gateway import __version__
-from gateway.cli.common import CliError, LazyGroup, usage_sentence
+from gateway.cli.common import CliError, LazyGroup, OutputLostError, usage_sentence
 from gateway.config.settings import ConfigError
 
 _COMMANDS = {
@@ -42,6 +43,9 @@ def root() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and leave with its exit code; errors become one sentence."""
+    _hold_standard_descriptors()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name may hold what a terminal cannot show
     try:
         code = root.main(args=arguments, prog_name="gateway", standalone_mode=False)
         sys.stdout.flush()
@@ -49,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = _fail(usage_sentence(error), 2)
     except ConfigError as error:
         code = _fail(str(error), 2)
+    except OutputLostError as error:
+        _discard_output()
+        code = _fail(str(error), error.exit_code)
     except CliError as error:
         code = _fail(str(error), error.exit_code)
     except click.ClickException as error:
@@ -62,6 +69,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _discard_output()
         code = _fail(f"{error.filename or 'the output'}: {error.strerror or error}", 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _hold_standard_descriptors() -> None:
+    """Open what the caller closed of 0, 1 and 2: a database there would be written into as a log is."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115  for as long as the process
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _discard_output() -> None:

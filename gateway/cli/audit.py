@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.common import option, print_rows, setting_flags, settings_of, whole
+from gateway.cli.common import option, print_json, print_rows, setting_flags, settings_of, whole
 
 if TYPE_CHECKING:
     from gateway.control.service import KeyService
@@ -61,7 +60,7 @@ def audit(
 
     page = with_service(settings_of(flags), work)
     if as_json:
-        click.echo(json.dumps(page, ensure_ascii=False))
+        print_json(page)
         return
     print_rows(_HEADS, [tuple(row[member] or "-" for member in _MEMBERS) for row in page["data"]])
     if page["next"]:

@@ -6,6 +6,7 @@ Imports click and ``config``; nothing that is slow to load.
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import shlex
 import shutil
@@ -30,6 +31,10 @@ class CliError(Exception):
         self.exit_code = exit_code
 
 
+class OutputLostError(CliError):
+    """What a command had to print cannot be printed, and its reader should know what was done."""
+
+
 class StrictGroup(click.Group):
     """A group whose unknown commands name the nearest known one, and which needs a command."""
 
@@ -39,7 +44,8 @@ class StrictGroup(click.Group):
         """Find the command that the first argument names."""
         known = self.list_commands(ctx)
         if args[0] not in known and not args[0].startswith("-"):
-            raise click.UsageError(f"no such command `{args[0]}`; the nearest is `{nearest(args[0], known)}`")
+            told = f"no such command `{args[0]}`; the nearest is `{nearest(args[0], known)}`"
+            raise click.UsageError(told, ctx)
         return super().resolve_command(ctx, args)
 
 
@@ -122,10 +128,14 @@ def settings_of(flags: Mapping[str, Any]) -> Settings:
 
 
 def store_url(settings: Settings) -> str:
-    """Return the URL of the store that is meant, the default one when none is named."""
+    """Return the URL of the store that is meant, the default one when none is named; raises CliError."""
+    from gateway.store.base import StoreUrlError
     from gateway.store.urls import default_store_url
 
-    return settings.store_url or default_store_url(os.environ)
+    try:
+        return settings.store_url or default_store_url(os.environ)
+    except StoreUrlError as error:
+        raise CliError(str(error)) from None
 
 
 def executable() -> str:
@@ -161,6 +171,12 @@ def confirm(question: str, doing: str, otherwise: str) -> None:
         agreed = False
     if not agreed:
         raise CliError(otherwise)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON text, in plain ASCII where the output's encoding is not JSON's own."""
+    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
+    click.echo(json.dumps(value, ensure_ascii=encoding != "utf8"))
 
 
 def print_rows(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

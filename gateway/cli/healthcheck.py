@@ -33,8 +33,10 @@ def _ask(address: Address) -> tuple[int, str]:
         connection.request("GET", "/readyz")
         response = connection.getresponse()
         line = response.read(1000).decode("utf-8", "replace").partition("\n")[0]
-    except (OSError, http.client.HTTPException) as error:
-        raise CliError(f"nothing answers at {address}: {error or type(error).__name__}") from None
+    except OSError as error:
+        raise CliError(f"nothing answers at {address}: {error.strerror or error}") from None
+    except http.client.HTTPException:
+        raise CliError(f"what answers at {address} is no gateway's ops listener") from None
     finally:
         connection.close()
     return response.status, "".join(filter(str.isprintable, line))

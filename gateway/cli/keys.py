@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.common import CliError, StrictGroup, confirm, option, print_rows, setting_flags, settings_of
+from gateway.cli.common import (
+    CliError,
+    OutputLostError,
+    StrictGroup,
+    confirm,
+    option,
+    print_json,
+    print_rows,
+    setting_flags,
+    settings_of,
+)
 
 if TYPE_CHECKING:
+    from gateway.control.making import CreatedKey
     from gateway.store.base import KeyRecord, KeyStatus
 
 
@@ -41,7 +52,6 @@ def create(
 ) -> None:
     """Make a key: its token goes to stdout, this once; the facts about it to stderr."""
     from gateway.cli.service import operator, with_service
-    from gateway.control.views import key_view
 
     if form == "jwt":
         raise CliError("--format jwt is not supported by this version", 2)
@@ -58,15 +68,24 @@ def create(
             description=description,
         ),
     )
-    _tell_created(key_view(created.record, created.record.created_at, token=created.token), as_json)
+    _tell_created(created, as_json)
 
 
-def _tell_created(view: dict[str, Any], as_json: bool) -> None:
+def _tell_created(created: CreatedKey, as_json: bool) -> None:
     """Print a new key: the token alone to stdout, or all of it as one JSON object."""
+    from gateway.control.views import key_view
+
+    view = key_view(created.record, created.record.created_at, token=created.token)
+    try:
+        print_json(view) if as_json else click.echo(created.token)
+        sys.stdout.flush()
+    except OSError as error:  # the key is live all the same, and nobody has its token
+        raise OutputLostError(
+            f"{view['id']} was made, but its token could not be printed ({error.strerror}): "
+            "revoke it and make another"
+        ) from None
     if as_json:
-        click.echo(json.dumps(view, ensure_ascii=False))
         return
-    click.echo(view["secretKey"])
     click.echo(
         f"{view['id']}: {view['permission']} key {view['name']!r} of {view['tenantId']}, "
         f"until {view['expiresAt']}; the token above is not shown again",
@@ -89,7 +108,7 @@ def list_keys(tenant: str | None, status: KeyStatus | None, as_json: bool, **fla
 
     views = with_service(settings_of(flags), work)
     if as_json:
-        click.echo(json.dumps(views, ensure_ascii=False))
+        print_json(views)
         return
     heads = ("ID", "TENANT", "NAME", "PERMISSION", "STATUS", "EXPIRES", "PREFIX", "LAST FOUR")
     members = ("id", "tenantId", "name", "permission", "status", "expiresAt", "prefix", "lastFour")
@@ -109,7 +128,7 @@ def show(key_id: str, as_json: bool, **flags: Any) -> None:
 
     view = with_service(settings_of(flags), work)
     if as_json:
-        click.echo(json.dumps(view, ensure_ascii=False))
+        print_json(view)
         return
     for member, value in view.items():
         click.echo(f"{member + ':':<20} {'-' if value in (None, '') else value}")
@@ -127,14 +146,12 @@ def rotate(key_id: str, overlap: str, ttl: str | None, as_json: bool, **flags: A
     """Make a successor of a key: its token goes to stdout, this once; the old key ends after the overlap."""
     from gateway.cli.service import operator, with_service
     from gateway.control.lifetime import rfc3339
-    from gateway.control.views import key_view
 
     rotated = with_service(
         settings_of(flags),
         lambda service: service.rotate_key(operator(), key_id, overlap=overlap, ttl=ttl),
     )
-    made = rotated.successor
-    _tell_created(key_view(made.record, made.record.created_at, token=made.token), as_json)
+    _tell_created(rotated.successor, as_json)
     click.echo(f"{key_id} goes on working until {rfc3339(rotated.old.expires_at)}", err=True)
 
 

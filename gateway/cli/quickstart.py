@@ -26,6 +26,8 @@ TENANT = "default"
 KEY_NAMES = {"viewer": "quickstart-viewer", "editor": "quickstart-editor"}
 LISTEN = Address("127.0.0.1", 8080)
 PORTS_TRIED = 100
+# A running gateway sees a change within a second; a reader who pastes all lines at once must not outrun it.
+_SEEN = "sleep 1"
 _ANYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  a wildcard, to where it is reachable
 
 
@@ -153,6 +155,7 @@ def _first_run(settings: Settings, created: dict[str, CreatedKey], command: str)
         f"curl -i {url}",
         "# the viewer key is revoked: 401",
         f"{command.format('revoke --yes')} {viewer.record.id}",
+        _SEEN,
         read,
     ]
 
@@ -163,6 +166,7 @@ def _later_run(settings: Settings, command: str) -> list[str]:
     return [
         "The keys of the first run go on working; a new one (viewer or editor) is made by:",
         f"KEY=$({create})",
+        _SEEN,
         "",
         "Try, in that terminal:",
         "# a key reads: 200",

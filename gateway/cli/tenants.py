@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.common import CliError, StrictGroup, option, print_rows, setting_flags, settings_of
+from gateway.cli.common import (
+    CliError,
+    StrictGroup,
+    option,
+    print_json,
+    print_rows,
+    setting_flags,
+    settings_of,
+)
 from gateway.core.tokens import DEFAULT_PREFIX
 
 if TYPE_CHECKING:
@@ -100,7 +107,7 @@ def list_tenants(as_json: bool, **flags: Any) -> None:
 
     views = with_service(settings_of(flags), work)
     if as_json:
-        click.echo(json.dumps(views, ensure_ascii=False))
+        print_json(views)
         return
     heads = ("ID", "NAME", "KEYS ENABLED", "MAX KEYS", "MAX EXPIRY")
     members = ("id", "name", *_SETTINGS[:3])
@@ -153,7 +160,6 @@ def list_environments(tenant: str | None, as_json: bool, **flags: Any) -> None:
 
     found = with_service(settings_of(flags), lambda service: service.list_environments(tenant=tenant))
     if as_json:
-        rows = [{"id": e.id, "tenantId": e.tenant_id, "prefix": e.prefix} for e in found]
-        click.echo(json.dumps(rows, ensure_ascii=False))
+        print_json([{"id": e.id, "tenantId": e.tenant_id, "prefix": e.prefix} for e in found])
         return
     print_rows(("ID", "TENANT", "PREFIX"), [(e.id, e.tenant_id, e.prefix) for e in found])

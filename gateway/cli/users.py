@@ -6,7 +6,6 @@ which other processes and shells' histories would see.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from gateway.cli.common import (
     StrictGroup,
     confirm,
     option,
+    print_json,
     print_rows,
     setting_flags,
     settings_of,
@@ -131,7 +131,7 @@ def list_users(tenant: str | None, as_json: bool, **flags: Any) -> None:
 
     found = with_service(settings_of(flags), lambda service: service.list_users(tenant=tenant))
     if as_json:
-        click.echo(json.dumps([user_view(person) for person in found], ensure_ascii=False))
+        print_json([user_view(person) for person in found])
         return
     print_rows(_HEADS, [row for person in found for row in _rows(person, tenant)])
 

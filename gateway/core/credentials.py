@@ -7,8 +7,8 @@ Clients of the documents send ``Authorization: BEARER <token>``, ``Authorization
 
 from __future__ import annotations
 
-from gateway.core.http1 import FieldSection
 from gateway.core.refusals import Reason
+from gateway.core.section import FieldSection
 
 TOKEN_MAX = 8192
 # Visible ASCII without the comma, which a recipient may take for a list.

@@ -78,9 +78,17 @@ _RESPONSE = {
 _CONFUSABLE = re.compile(r"[^a-z0-9-]")
 
 
-@lru_cache(maxsize=4096)
+# A longer name is judged each time: what strangers send must not fill the memory.
+_REMEMBERED_NAME_MAX = 64
+
+
 def classify_request_field(name: bytes) -> Kind:
     """Tell what a request's field line of this name (as spelled) is."""
+    return _request_kind(name) if len(name) <= _REMEMBERED_NAME_MAX else _request_kind.__wrapped__(name)
+
+
+@lru_cache(maxsize=4096)
+def _request_kind(name: bytes) -> Kind:
     if not TOKEN.fullmatch(name):
         return Kind.INVALID
     exact = name.decode("ascii").lower()
@@ -103,9 +111,13 @@ def _confusable_kind(kind: Kind) -> Kind:
     return Kind.PLAIN
 
 
-@lru_cache(maxsize=4096)
 def classify_response_field(name: bytes) -> Kind:
     """Tell what a response's field line of this name (as spelled) is."""
+    return _response_kind(name) if len(name) <= _REMEMBERED_NAME_MAX else _response_kind.__wrapped__(name)
+
+
+@lru_cache(maxsize=4096)
+def _response_kind(name: bytes) -> Kind:
     if not TOKEN.fullmatch(name):
         return Kind.INVALID
     return _RESPONSE.get(name.decode("ascii").lower(), Kind.PLAIN)

@@ -11,10 +11,11 @@ from collections.abc import Iterable
 
 from gateway.core.credentials import credential_lines
 from gateway.core.decision import Forward
-from gateway.core.http1 import FieldSection, RequestHead
+from gateway.core.http1 import RequestHead
 from gateway.core.model import Permission
 from gateway.core.refusals import REFUSALS, Reason
 from gateway.core.response import ResponseHead
+from gateway.core.section import FieldSection
 from gateway.core.tokens import DEFAULT_PREFIX
 
 _PERMISSION_LINES = {

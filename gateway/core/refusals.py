@@ -133,7 +133,12 @@ REFUSALS: dict[Reason, Refusal] = {
         502, "Backend broke off", "The backend did not send a whole and valid response."
     ),
     Reason.UPSTREAM_TIMEOUT: Refusal(504, "Backend timed out", "The backend did not answer in time."),
-    Reason.BAD_REQUEST: Refusal(400, "Bad request", "The request is not valid HTTP/1.1.", closes=True),
+    Reason.BAD_REQUEST: Refusal(
+        400,
+        "Bad request",
+        "The request is not valid HTTP/1.1 or is ambiguous: check its framing, its path and its Host.",
+        closes=True,
+    ),
     Reason.TARGET_TOO_LONG: Refusal(
         414, "Target too long", "The request target is longer than this server reads.", closes=True
     ),

@@ -12,7 +12,7 @@ from functools import lru_cache
 import msgspec
 
 from gateway.core.fields import RESPONSE_KINDS, Kind, classify_response_field
-from gateway.core.http1 import ENDLESS, LINE_BYTES, NO_LENGTH, connection_options, parse_content_length
+from gateway.core.grammar import ENDLESS, LINE_BYTES, NO_LENGTH, connection_options, parse_content_length
 
 RESPONSE_HEAD_MAX = 65536
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?")

@@ -51,7 +51,7 @@ def within(path: bytes, prefix: bytes) -> bool:
 class Router:
     """The routes, ready to be matched: one look-up a path segment, however many routes there are."""
 
-    __slots__ = ("_anywhere", "_by_host", "_only", "routes")
+    __slots__ = ("_anywhere", "_by_host", "_depth", "_only", "routes")
 
     def __init__(self, routes: Sequence[Route]) -> None:
         """Take the routes; where two share host and path, the first counts."""
@@ -61,8 +61,10 @@ class Router:
         for route in routes:
             table = self._anywhere
             if route.host is not None:
-                table = self._by_host.setdefault(route.host.lower().encode(), {})
+                table = self._by_host.setdefault(route.host.lower().rstrip(".").encode(), {})
             table.setdefault(route.path.rstrip("/").encode(), route)
+        # No prefix has more slashes, so no longer part of a path need be looked up.
+        self._depth = max((route.path.rstrip("/").count("/") for route in routes), default=0)
         plain = len(routes) == 1 and not self._by_host and b"" in self._anywhere
         self._only = routes[0] if plain else None
 
@@ -85,6 +87,8 @@ class Router:
         return route
 
     def _find(self, host: bytes, path: bytes) -> Route | None:
+        if path.count(b"/") > self._depth:
+            path = b"/".join(path.split(b"/", self._depth + 1)[:-1])
         if self._by_host:
             table = self._by_host.get(_without_port(host).lower())
             found = _longest(table, path) if table else None
@@ -108,4 +112,5 @@ def _longest(table: dict[bytes, Route], path: bytes) -> Route | None:
 def _without_port(host: bytes) -> bytes:
     if host[:1] == b"[":
         return host.partition(b"]")[0] + b"]"
-    return host.partition(b":")[0]
+    # The root's dot at the end names the same host, and servers drop it (nginx does).
+    return host.partition(b":")[0].rstrip(b".")

@@ -8,7 +8,8 @@ otherwise. The target itself is never rewritten here. Pure.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+
+import msgspec
 
 # RFC 3986 characters, and `{}|^` and the backtick, which browsers send raw. Never `<>"#`, space or control.
 TARGET_BYTES = bytes(b for b in range(0x21, 0x7F) if b not in b'<>"#')
@@ -22,7 +23,7 @@ _PARAMETER = re.compile(rb";[^/]*")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 
 
-class PathView(NamedTuple):
+class PathView(msgspec.Struct, frozen=True, gc=False):
     """How a path reads.
 
     Attributes:

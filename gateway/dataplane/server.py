@@ -15,12 +15,17 @@ from email.utils import formatdate
 
 from gateway.core.decision import Snapshot
 from gateway.core.limits import Limits, Timeouts
+from gateway.dataplane.connection import Outbox
 from gateway.dataplane.downstream import Downstream
 from gateway.dataplane.listeners import BACKLOG
-from gateway.dataplane.upstream import Pool
+from gateway.dataplane.pool import Pool
 from gateway.observe import Observer
 
 TICK_S = 0.1
+# Connections beyond the limit that may be told so at a time.
+TURNED_AWAY_MAX = 256
+# How long a connection without a request is left open when the others are ended, in seconds.
+NEW_CONNECTION_S = 1.0
 
 
 class Server:
@@ -45,15 +50,22 @@ class Server:
         observer: Observer,
         clock: Callable[[], float],
     ) -> None:
-        """Take what the connections share; ``targets`` are host and port by upstream name."""
+        """Take what the connections share, on the running loop; ``targets`` are host and port by upstream."""
         self.snapshot = snapshot
         self.limits = limits
         self.timeouts = timeouts
         self.observer = observer
         self.clock = clock
+        self.outbox = Outbox(asyncio.get_running_loop())
         self.pools = {
             name: Pool(
-                name, host, port, idle_s=timeouts.upstream_idle, connect_s=timeouts.connect, clock=clock
+                name,
+                host,
+                port,
+                idle_s=timeouts.upstream_idle,
+                connect_s=timeouts.connect,
+                clock=clock,
+                outbox=self.outbox,
             )
             for name, (host, port) in targets.items()
         }
@@ -78,11 +90,15 @@ class Server:
     # -- Connections.
 
     def admit(self, connection: Downstream) -> bool:
-        """Take a connection into the books; False where there are too many."""
-        if len(self.connections) >= self.limits.connections:
-            return False
+        """Take a connection into the books; False where there are too many, and it is to be told so.
+
+        A few beyond the limit are kept while they are told; the rest only hear the end.
+        """
+        here = len(self.connections)
+        if here >= self.limits.connections + TURNED_AWAY_MAX:
+            connection.transport.abort()
         self.connections.add(connection)
-        return True
+        return here < self.limits.connections
 
     def forget(self, connection: Downstream) -> None:
         """Take a closed connection out of the books."""
@@ -133,10 +149,9 @@ class Server:
     async def finish(self, patience_s: float) -> bool:
         """End idle connections, let the others finish; True if all did within ``patience_s`` seconds."""
         self.draining = True
-        now = self.clock()
-        for connection in list(self.connections):
-            if connection.is_idle:
-                connection.close_gently(now)
+        self._end_idle(but_new=True)
+        # Who has just connected is about to ask: the listener took it in when it could still choose.
+        asyncio.get_running_loop().call_later(NEW_CONNECTION_S, self._end_idle)
         if self.connections:
             self._empty.clear()
             try:
@@ -145,6 +160,12 @@ class Server:
             except TimeoutError:
                 return False
         return True
+
+    def _end_idle(self, *, but_new: bool = False) -> None:
+        now = self.clock()
+        for connection in list(self.connections):
+            if connection.is_idle and not (but_new and connection.is_new):
+                connection.close_gently(now)
 
     def close(self) -> None:
         """End whatever is left at once."""

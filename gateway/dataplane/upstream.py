@@ -1,65 +1,24 @@
-"""Connections to one backend: lent to one exchange at a time, kept while they are warm.
+"""A backend's connection: it carries one exchange at a time, and reads what comes back.
 
-Imports ``core`` only. A connection reads responses as strictly as requests are read, and goes back
-to its pool only when both messages ended where their framing said, with nothing after.
+Imports ``core`` and its neighbours. A connection reads responses as strictly as requests are read,
+and goes back to its pool only when both messages ended where their framing said, with nothing after.
 """
 
 from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Callable
-from typing import Protocol, cast
+from typing import TYPE_CHECKING
 
 from gateway.core.chunked import ChunkedReader
-from gateway.core.refusals import Reason
-from gateway.core.response import (
-    RESPONSE_HEAD_MAX,
-    Framing,
-    ResponseHead,
-    parse_response_head,
-    response_framing,
-)
+from gateway.core.response import RESPONSE_HEAD_MAX, Framing, ResponseHead, response_framing
+from gateway.dataplane.borrower import Borrower
+from gateway.dataplane.connection import Connection, Outbox
+
+if TYPE_CHECKING:
+    from gateway.dataplane.pool import Pool
 
 INTERIM_MAX = 10
-_WRITE_HIGH_WATER = 131072
-
-
-class Borrower(Protocol):
-    """What a connection tells the exchange that holds it, in this order."""
-
-    method: bytes
-    request_complete: bool
-
-    def on_connected(self, connection: UpstreamConnection) -> None:
-        """A new connection is there; the borrower attaches itself or gives it back."""
-
-    def on_connect_failed(self, reason: Reason) -> None:
-        """No connection could be had."""
-
-    def on_interim(self, head: ResponseHead) -> None:
-        """A 1xx response came."""
-
-    def on_response(self, head: ResponseHead, framing: Framing, content: bytes, *, last: bool) -> None:
-        """The final head came, with the content that came along; ``last`` if that is all."""
-
-    def on_content(self, content: bytes, *, last: bool) -> None:
-        """More content came."""
-
-    def on_response_end(self, now: float) -> None:
-        """The response is whole and the connection has been given back or closed."""
-
-    def on_upstream_lost(self, *, answered: bool, reused: bool) -> None:
-        """The connection broke or spoke nonsense before the response was whole.
-
-        ``answered`` if any byte of it had come, ``reused`` if the connection had served before.
-        """
-
-    def hold_reading(self) -> None:
-        """The backend does not keep up: send no more."""
-
-    def release_reading(self) -> None:
-        """The backend keeps up again."""
 
 
 class _Phase(enum.Enum):
@@ -80,7 +39,7 @@ _NO_CONTENT = Framing.NONE
 _OF_LENGTH = Framing.LENGTH
 
 
-class UpstreamConnection(asyncio.Protocol):
+class UpstreamConnection(Connection):
     """One connection to a backend."""
 
     __slots__ = (
@@ -95,13 +54,12 @@ class UpstreamConnection(asyncio.Protocol):
         "_remaining",
         "_reusable",
         "_served",
+        "_write_paused",
         "idle_until",
-        "transport",
     )
 
-    transport: asyncio.Transport
-
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, outbox: Outbox) -> None:
+        super().__init__(outbox)
         self._pool = pool
         self._phase = _Phase.IDLE
         self._borrower: Borrower | None = None
@@ -112,13 +70,14 @@ class UpstreamConnection(asyncio.Protocol):
         self._answered = False
         self._reusable = True
         self._served = False
+        self._write_paused = False
         self._idle_s = 0.0
         self.idle_until = 0.0
 
     # -- The borrower's side.
 
     def attach(self, borrower: Borrower) -> None:
-        """Lend this connection to an exchange, which writes its request to ``transport``."""
+        """Lend this connection to an exchange, which writes its request to it."""
         self._borrower = borrower
         self._phase = _HEAD
         self._interims = 0
@@ -136,9 +95,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport and count the connection."""
-        # uvloop's transports have the interface, but not the type.
-        self.transport = transport = cast(asyncio.Transport, transport)
-        transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER)
+        super().connection_made(transport)
         self._pool.open.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -148,6 +105,10 @@ class UpstreamConnection(asyncio.Protocol):
             # Bytes that nobody asked for would be taken for the next answer: response-queue poisoning.
             self.abort()
         elif phase is _HEAD:
+            if self._held:
+                # The request has not left yet: this cannot be its answer, and may be another's.
+                self._break()
+                return
             self._answered = True
             self._on_head_data(self._buffer + data if self._buffer else data, borrower)
         elif phase is _LENGTH:
@@ -169,6 +130,9 @@ class UpstreamConnection(asyncio.Protocol):
             borrower.on_content(b"", last=True)
             self._reusable = False
             self._end(borrower, surplus=False)
+        else:
+            # Now, not when the loop has closed: it would first wait for a backend to take an upload.
+            self._break()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -179,11 +143,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Ask the caller to wait: the backend reads slower than it sends."""
+        self._write_paused = True
         if self._borrower is not None:
             self._borrower.hold_reading()
 
     def resume_writing(self) -> None:
         """Let the caller go on."""
+        self._write_paused = False
         if self._borrower is not None:
             self._borrower.release_reading()
 
@@ -262,7 +228,8 @@ class UpstreamConnection(asyncio.Protocol):
         now = self._pool.clock()
         self._borrower = None
         self._chunks = None
-        if surplus or not self._reusable or not borrower.request_complete:
+        if surplus or not self._reusable or not borrower.request_complete or self._write_paused:
+            # Where the backend has yet to read the request, the next borrower would never be asked to wait.
             self.abort()
         else:
             self._phase = _IDLE
@@ -284,115 +251,3 @@ def _is_hopeless(data: bytes) -> bool:
     return not data.startswith(start[: len(data)]) or (
         line_end >= 0 and data[line_end - 1 : line_end] != b"\r"
     )
-
-
-class Pool:
-    """The connections to one target; idle ones are a stack, the warmest first.
-
-    Attributes:
-        name: the upstream's name.
-        authority: the target's host and port, for a request that named no host.
-        idle_s: how long an idle connection is kept, in seconds.
-        open: every connection that is open, lent or idle.
-    """
-
-    __slots__ = (
-        "_connect_s",
-        "_idle",
-        "_last_head",
-        "_tasks",
-        "authority",
-        "clock",
-        "host",
-        "idle_s",
-        "name",
-        "open",
-        "port",
-    )
-
-    def __init__(
-        self, name: str, host: str, port: int, *, idle_s: float, connect_s: float, clock: Callable[[], float]
-    ) -> None:
-        self.name = name
-        self.host = host
-        self.port = port
-        self.authority = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode("ascii")
-        self.idle_s = idle_s
-        self.clock = clock
-        self.open: set[UpstreamConnection] = set()
-        self._connect_s = connect_s
-        self._idle: list[UpstreamConnection] = []
-        self._last_head: ResponseHead | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def idle_count(self) -> int:
-        """Return how many connections wait for work."""
-        return len(self._idle)
-
-    def read_head(self, data: bytes) -> ResponseHead | None:
-        """Read a response head; one that repeats the last to the byte, as backends do, is read once."""
-        last = self._last_head
-        if last is not None and last.raw == data:
-            return last
-        self._last_head = head = parse_response_head(data)
-        return head
-
-    def lend(self, now: float) -> UpstreamConnection | None:
-        """Return the warmest idle connection, or None where a new one must be made."""
-        idle = self._idle
-        while idle:
-            connection = idle.pop()
-            if connection.idle_until > now and not connection.transport.is_closing():
-                return connection
-            connection.abort()
-        return None
-
-    def connect(self, borrower: Borrower) -> None:
-        """Make a new connection for a borrower, who is told how it went."""
-        task = asyncio.get_running_loop().create_task(self._connect(borrower))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _connect(self, borrower: Borrower) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(self._connect_s):
-                _, connection = await loop.create_connection(
-                    lambda: UpstreamConnection(self), self.host, self.port
-                )
-        except TimeoutError:
-            borrower.on_connect_failed(Reason.UPSTREAM_TIMEOUT)
-        except OSError:
-            borrower.on_connect_failed(Reason.UPSTREAM_UNREACHABLE)
-        else:
-            borrower.on_connected(connection)
-
-    def give_back(self, connection: UpstreamConnection, now: float, idle_s: float) -> None:
-        """Keep a connection for the next borrower for ``idle_s`` seconds, if that is any time at all."""
-        if idle_s <= 0 or connection.transport.is_closing():
-            connection.abort()
-            return
-        connection.transport.resume_reading()
-        connection.idle_until = now + idle_s
-        self._idle.append(connection)
-
-    def forget(self, connection: UpstreamConnection) -> None:
-        """Take a closed connection out of the books."""
-        self.open.discard(connection)
-        if connection in self._idle:
-            self._idle.remove(connection)
-
-    def sweep(self, now: float) -> None:
-        """Close the connections that have been idle too long."""
-        expired = [connection for connection in self._idle if connection.idle_until <= now]
-        for connection in expired:
-            self._idle.remove(connection)
-            connection.abort()
-
-    def close(self) -> None:
-        """Close every connection and stop making new ones."""
-        for task in self._tasks:
-            task.cancel()
-        for connection in list(self.open):
-            connection.abort()

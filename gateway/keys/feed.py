@@ -44,7 +44,6 @@ class Feed:
         last_error: why it did not, one sentence; None while the store is up.
         failed_reads: how many reads failed so far.
         loads: how many full loads were begun.
-        propagation_s: seconds from the newest applied change's commit to its visibility here.
     """
 
     def __init__(
@@ -56,17 +55,19 @@ class Feed:
         clock: Callable[[], float] = boot_clock,
         interval_s: float = POLL_INTERVAL_S,
         policy: KeyPolicy = DEFAULT_POLICY,
+        propagated: Callable[[float], None] = lambda _: None,
     ) -> None:
         """Take a migrated store; ``clock`` is the boot clock that ages are measured on.
 
-        ``policy`` holds for tenants that set nothing of their own.
+        ``policy`` holds for tenants that set nothing of their own. ``propagated`` is told the seconds
+        from the newest applied change's commit to its visibility here.
         """
         self.synced = asyncio.Event()
         self.store_up = False
         self.last_error: str | None = None
         self.failed_reads = 0
         self.loads = 0
-        self.propagation_s: float | None = None
+        self._propagated = propagated
         self._store = store
         self._table = table
         self._writer = TableWriter(table, policy)
@@ -159,7 +160,7 @@ class Feed:
         self._writer.apply_keys(outcome.keys)
         if outcome.position != self._position:
             now_s = self._clock() + outcome.offset_s
-            self.propagation_s = max(0.0, now_s - outcome.latest_at / 1000)
+            self._propagated(max(0.0, now_s - outcome.latest_at / 1000))
             self._position = outcome.position
         return outcome.more
 

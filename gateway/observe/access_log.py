@@ -28,6 +28,7 @@ BATCH_LINES = 256  # formatting these takes well under a millisecond
 BATCH_INTERVAL_S = 0.15
 QUEUED_BATCHES = 64  # some 16,000 lines, about 6 MB
 CLOSE_WITHIN_S = 5.0
+LOOK_INTERVAL_S = 1.0  # how often a file's path is compared with the file that is open
 _LONGEST_METHOD = 32
 
 
@@ -69,7 +70,7 @@ class AccessLog:
     """The access log of one process. ``add``, ``start``, ``flush``, ``close`` belong to the loop's thread."""
 
     def __init__(self, descriptor: int, path: str | None = None) -> None:
-        """Write to ``descriptor``; with ``path`` given it is closed at the end and can be reopened."""
+        """Write to ``descriptor``; with ``path``, follow rotations and close it at the end."""
         self._unqueued = 0
         self._batch: list[Outcome] = []
         self._queue: queue.Queue[tuple[bytes, int] | None] = queue.Queue(QUEUED_BATCHES)
@@ -108,14 +109,6 @@ class AccessLog:
             self._queue.put_nowait((self._formatter.lines(batch), len(batch)))
         except queue.Full:
             self._unqueued += len(batch)
-
-    def reopen(self) -> None:
-        """Open the file's path anew before the next line (after a rotation); nothing for a stream."""
-        self._writer.reopen_asked = True
-        try:
-            self._queue.put_nowait((b"", 0))
-        except queue.Full:
-            return  # the writer has lines to write and looks at the wish before each
 
     def close(self, within_s: float = CLOSE_WITHIN_S) -> bool:
         """Write what is left, waiting at most ``within_s`` seconds; tell whether all of it was written."""
@@ -178,17 +171,18 @@ class _Writer:
 
     def __init__(self, descriptor: int, path: str | None) -> None:
         self.dropped = 0
-        self.reopen_asked = False
         self._descriptor = descriptor
         self._path = path
+        self._looked_at = time.monotonic()
         self._failing = False
+        self._left_behind = False
         self._torn = False
 
     def run(self, batches: queue.Queue[tuple[bytes, int] | None]) -> None:
         """Write until the queue yields None."""
         while (item := batches.get()) is not None:
-            if self.reopen_asked:
-                self._reopen()
+            if self._path is not None:
+                self._follow(self._path)
             self._write(*item)
         if self._path is not None:
             os.close(self._descriptor)
@@ -218,19 +212,32 @@ class _Writer:
             select.select([], [self._descriptor], [])
             return 0
 
-    def _reopen(self) -> None:
-        self.reopen_asked = False
-        if self._path is None:
+    def _follow(self, path: str) -> None:
+        """Open the path anew once another file or none is there: a rotation moves the file away."""
+        now = time.monotonic()
+        if now - self._looked_at < LOOK_INTERVAL_S:
             return
+        self._looked_at = now
         try:
-            descriptor = _open(self._path)
+            if self._is_open(path):
+                return
+            descriptor = _open(path)
         except OSError as error:
-            self._say(
-                f"the access log {self._path} cannot be reopened ({error.strerror}): the old file is kept"
-            )
+            if not self._left_behind:
+                self._say(
+                    f"the access log {path} cannot be reopened ({error.strerror}): the old file is kept"
+                )
+            self._left_behind = True
             return
         os.close(self._descriptor)
         self._descriptor = descriptor
+        self._left_behind = False
+
+    def _is_open(self, path: str) -> bool:
+        try:
+            return os.path.samestat(os.stat(path), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            return False
 
     def _say(self, sentence: str) -> None:
         if not self._failing:

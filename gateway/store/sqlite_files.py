@@ -151,7 +151,9 @@ def use_wal(connection: sqlite3.Connection) -> None:
                 raise
         time.sleep(0.01)
         if time.monotonic() > deadline:
-            raise sqlite3.OperationalError("the write-ahead log cannot be used here")
+            raise sqlite3.OperationalError(
+                "no write-ahead log can be had: the disk is full, or the file system shares no memory"
+            )
 
 
 def close(connection: sqlite3.Connection) -> None:
@@ -179,6 +181,10 @@ def told_as_store_error(path: Path) -> Iterator[None]:
             raise StoreError(f"the store {path} is locked by another process: try again") from None
         if "not a database" in text or "malformed" in text:
             raise StoreError(f"the store {path} is damaged or not a SQLite database ({text})") from None
+        if "readonly" in text or "unable to open" in text:
+            raise StoreError(
+                f"the store {path} cannot be written ({text}): its file and its directory must be writable"
+            ) from None
         if "no such table" in text or "no such column" in text:
             raise StoreError(f"the store {path} does not have the gateway's schema ({text})") from None
         raise StoreError(f"the store {path} could not be used: {text}") from None

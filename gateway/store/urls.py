@@ -17,16 +17,25 @@ def default_store_url(environ: Mapping[str, str]) -> str:
 
     ``$STATE_DIRECTORY/gateway.db`` (systemd: the first of several), else
     ``$XDG_STATE_HOME/gateway/gateway.db``, else ``~/.local/state/gateway/gateway.db``. As the
-    XDG specification asks, a relative ``XDG_STATE_HOME`` is ignored.
+    XDG specification asks, a relative ``XDG_STATE_HOME`` is ignored. Raises StoreUrlError for a user
+    who has no home directory.
     """
     state = environ.get("STATE_DIRECTORY", "").split(":")[0]
     if state:
         return f"sqlite://{Path(state).absolute()}/gateway.db"
     xdg = environ.get("XDG_STATE_HOME", "")
     if not xdg.startswith("/"):
-        home = environ.get("HOME") or str(Path.home())
-        xdg = f"{home}/.local/state"
+        xdg = f"{environ.get('HOME') or _home()}/.local/state"
     return f"sqlite://{xdg}/gateway/gateway.db"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # containers run as users whom nobody has listed
+        raise StoreUrlError(
+            f"this user has no home directory to keep keys in; name a store: {_FORMS}"
+        ) from None
 
 
 def open_store(url: str) -> Store:

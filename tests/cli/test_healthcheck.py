@@ -55,6 +55,21 @@ def test_nobody_there_is_one(gateway: Gateway) -> None:
         free.bind(("127.0.0.1", 0))
         told = refusal(gateway("healthcheck", "--ops-listen", f"127.0.0.1:{free.getsockname()[1]}"), 1)
     assert "nothing answers" in told
+    assert told.endswith(": Connection refused")
+
+
+def test_another_kind_of_server_is_one(gateway: Gateway) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def speak() -> None:
+            peer, _ = other.accept()
+            with peer:
+                peer.sendall(b"220 mail.example.com ESMTP\r\n")
+                peer.recv(1000)
+
+        threading.Thread(target=speak, daemon=True).start()
+        told = refusal(gateway("healthcheck", "--ops-listen", f"127.0.0.1:{other.getsockname()[1]}"), 1)
+    assert "is no gateway's ops listener" in told
 
 
 def test_silence_is_one_after_two_seconds(gateway: Gateway) -> None:

@@ -230,3 +230,11 @@ def test_migrate_says_what_it_did(gateway: Gateway) -> None:
     assert first.returncode == 0
     assert "applied" in first.stdout
     assert gateway("migrate").stdout.endswith("nothing to apply\n")
+
+
+def test_a_name_that_the_output_cannot_show_is_escaped(gateway: Gateway) -> None:
+    assert gateway("tenants", "add", "acme", "--name", "Zoe 🏭").returncode == 0
+    listed = gateway("tenants", "list", PYTHONIOENCODING="latin-1:strict", PYTHONUTF8="0")
+    assert "\\U0001f3ed" in listed.stdout
+    told = gateway("tenants", "list", "--json", PYTHONIOENCODING="latin-1:strict", PYTHONUTF8="0").stdout
+    assert {"id": "acme", "name": "Zoe 🏭"} in json.loads(told)

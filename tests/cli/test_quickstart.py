@@ -78,6 +78,7 @@ def running(directory: Path, *arguments: str, **variables: str) -> Iterator[Runn
 
 def test_first_run_shows_two_keys_and_later_ones_none(tmp_path: Path) -> None:
     with running(tmp_path, "--listen", "127.0.0.1:0") as first:
+        assert_changes_are_waited_for(first.text)
         viewer, editor = re.findall(r"^  (?:viewer|editor)  (gw_live_\w+)$", first.text, re.MULTILINE)
         assert first.ask(key=viewer)[0] == 200
         assert first.ask("POST", key=viewer, body=b"x")[0] == 403
@@ -89,7 +90,15 @@ def test_first_run_shows_two_keys_and_later_ones_none(tmp_path: Path) -> None:
     with running(tmp_path, "--listen", "127.0.0.1:0") as second:
         assert second.ask(key=editor)[0] == 200
         assert "gw_live_" not in second.text
+        assert_changes_are_waited_for(second.text)
         assert '"X-API-KEY: $KEY"' in second.text
+
+
+def assert_changes_are_waited_for(text: str) -> None:
+    """A change is seen within a second: whoever pastes all lines at once must not outrun it."""
+    lines = text.splitlines()
+    after = [lines[i + 1] for i, line in enumerate(lines) if re.match(r"[^#]*keys (revoke|create) ", line)]
+    assert after == ["sleep 1"]
 
 
 def test_taken_ports_give_way_to_the_next_and_say_so(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,6 +17,8 @@ import pytest
 
 from gateway import __version__
 from tests.cli.conftest import Gateway, environment, refusal
+
+CREATE = ("keys", "create", "--tenant", "default", "--name", "n", "--permission", "viewer")
 
 
 def test_version_is_told(gateway: Gateway) -> None:
@@ -43,7 +47,7 @@ def test_nothing_slow_is_loaded_to_speak(arguments: list[str], tmp_path: Path) -
         ([], "missing command"),
         (["kyes"], "the nearest is `keys`"),
         (["keys"], "missing command"),
-        (["keys", "creat"], "the nearest is `create`"),
+        (["keys", "creat"], "the nearest is `create` (see `gateway keys --help`)"),
         (["keys", "create", "--tenat", "x"], "the nearest is `--tenant`"),
         (["keys", "create", "--name", "x", "--permission", "viewer"], "'--tenant'"),
         (["keys", "show"], "'ID'"),
@@ -150,3 +154,34 @@ def test_nobody_answers_and_nothing_is_done(interrupted: bool, codes: set[int], 
 
 def test_wrong_configuration_stands_before_a_missing_store(gateway: Gateway) -> None:
     assert "listen" in refusal(gateway("run", "--listen", "x", "--store", "sqlite:/none/there.db"), 2)
+
+
+def test_a_process_whose_streams_are_closed_does_its_work(tmp_path: Path) -> None:
+    """Else the first files that it opens stand where its output goes."""
+    made = "exec 0<&- 1>&- 2>&-; exec " + shlex.join([sys.executable, "-m", "gateway", *CREATE])
+    assert subprocess.run(["bash", "-c", made], env=environment(tmp_path), check=False).returncode == 0
+    listed = subprocess.run(
+        [sys.executable, "-m", "gateway", "keys", "list", "--json"],
+        env=environment(tmp_path),
+        capture_output=True,
+        check=True,
+    )
+    assert [key["name"] for key in json.loads(listed.stdout)] == ["n"]
+
+
+def test_a_key_whose_token_nobody_got_is_named(gateway: Gateway, tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        made = subprocess.run(
+            [sys.executable, "-m", "gateway", *CREATE],
+            env=environment(tmp_path / "state"),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    (key,) = json.loads(gateway("keys", "list", "--json").stdout)
+    assert made.returncode == 1
+    assert made.stderr == (
+        f"gateway: {key['id']} was made, but its token could not be printed (No space left on device): "
+        "revoke it and make another\n"
+    )

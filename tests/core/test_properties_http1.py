@@ -111,7 +111,7 @@ FIRST_LINES = st.sampled_from([
 ])  # fmt: skip
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(one=FIRST_LINES, two=FIRST_LINES, section=SECTIONS, host=st.booleans())
 @example(one=b"GET http://h/x HTTP/1.0", two=b"GET /x HTTP/1.0", section=b"X-A: b\r\n", host=False)
 @example(one=b"GET http://h/x HTTP/1.0", two=b"GET http://i/y HTTP/1.0", section=b"X-A: b\r\n", host=False)
@@ -148,7 +148,7 @@ class Llhttp:
         self.whole = True
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=1500, deadline=None)
 @given(head=heads())
 @example(head=b"OPTIONS * HTTP/1.1\r\n\r\n")
 @example(head=b"GET http://h/ HTTP/1.1\r\n\r\n")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -116,3 +118,21 @@ def test_access_log_that_cannot_be_had_is_one_sentence(tmp_path: Path) -> None:
     places = ("--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0")
     told = sentence("--config", str(config), *places, store=tmp_path / "g.db", code=1)
     assert "/proc/none/access.log" in told
+
+
+def test_fewer_connections_than_configured_are_told(backend: DemoBackend, tmp_path: Path) -> None:
+    ops = f"127.0.0.1:{free_port()}"
+    command = [*COMMAND, "run", "--upstream", backend.url, "--listen", "127.0.0.1:0", "--ops-listen", ops]
+    process = subprocess.Popen(
+        ["bash", "-c", f"ulimit -n 400; exec {shlex.join([*command, '--store', f'sqlite:{tmp_path}/g.db'])}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=clean_environment(),
+    )
+    try:
+        wait_ready(process, "--ops-listen", ops)
+    finally:
+        process.terminate()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert re.search(rb"^gateway: at most 1\d\d connections at once, not 10000: the limit", errors, re.M)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import threading
@@ -119,6 +120,51 @@ def test_running_exchange_is_finished_and_told_to_close(product: Start, backend:
         assert response.status == 200
         assert response.says_close
         idle.expect_closed()
+    assert gateway.wait(5) == 0
+
+
+def test_requests_that_were_queued_when_accepting_ends_are_answered(product: Start, path: str) -> None:
+    """They wait in the listener's queue, bytes and all, while the process does not run for a moment."""
+    gateway = product(DRAINING)
+    with contextlib.ExitStack() as stack:
+        gateway.signal(signal.SIGTERM)
+        begun = time.monotonic()
+        eventually(lambda: gateway.ops("/readyz")[0] != 200)
+        gateway.signal(signal.SIGSTOP)
+        queued = []
+        try:
+            for _ in range(20):
+                client = stack.enter_context(Client(gateway.port))
+                queued.append(client.send(get(path, key=gateway.keys.viewer)))
+            time.sleep(max(0.0, begun + 1.3 - time.monotonic()))
+        finally:
+            gateway.signal(signal.SIGCONT)
+        for client in queued:
+            response = client.response()
+            assert response.status == 200
+            assert response.says_close
+    assert gateway.wait(5) == 0
+
+
+def connected(product: Product) -> Client | None:
+    """Connect; None once nobody listens any more."""
+    try:
+        return Client(product.port)
+    except ConnectionRefusedError:
+        return None
+
+
+def test_caller_that_connected_in_time_may_still_send_its_request(product: Start, path: str) -> None:
+    """A connection that was accepted a moment before accepting ends has its first request on the way."""
+    gateway = product({"timeouts": {"drain_delay": "500ms", "drain": "5s"}})
+    gateway.signal(signal.SIGTERM)
+    answered = 0
+    while client := connected(gateway):
+        with client:
+            time.sleep(0.02)
+            assert client.send(get(path, key=gateway.keys.viewer)).response().status == 200
+            answered += 1
+    assert answered > 5
     assert gateway.wait(5) == 0
 
 

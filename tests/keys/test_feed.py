@@ -69,8 +69,14 @@ def table() -> KeyTable:
 
 
 @pytest.fixture
-async def feed(store: Store, table: KeyTable) -> AsyncIterator[Feed]:
-    feed = Feed(store, table, DIGESTER)
+def propagations() -> list[float]:
+    """Return the times that the feed tells, in seconds from a commit to its visibility."""
+    return []
+
+
+@pytest.fixture
+async def feed(store: Store, table: KeyTable, propagations: list[float]) -> AsyncIterator[Feed]:
+    feed = Feed(store, table, DIGESTER, propagated=propagations.append)
     yield feed
     await feed.stop()
 
@@ -107,7 +113,7 @@ async def test_the_first_load_brings_keys_tenants_and_prefixes(
 
 
 async def test_what_other_processes_do_is_seen_within_a_second(
-    feed: Feed, store: Store, table: KeyTable, path: Path
+    feed: Feed, store: Store, table: KeyTable, path: Path, propagations: list[float]
 ) -> None:
     other = await made(path)
     feed.start()
@@ -125,8 +131,8 @@ async def test_what_other_processes_do_is_seen_within_a_second(
     await store.change_tenant("acme", {"api_keys_enabled": False}, now_ms(), off)
     await until(lambda: not table.tenants["acme"].api_keys_enabled)
     assert feed.loads == 1
-    assert feed.propagation_s is not None
-    assert feed.propagation_s < SOON_S
+    assert propagations
+    assert max(propagations) < SOON_S
     await other.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -17,7 +18,7 @@ import pytest
 
 from gateway.keys.clock import boot_clock
 from gateway.store.base import LiveRow, Reload, Store, StoreError
-from gateway.store.sqlite_files import refuse_network
+from gateway.store.sqlite_files import refuse_network, told_as_store_error
 from gateway.store.texts import migrations, queries
 from gateway.store.urls import open_store
 from tests.store.samples import ACTOR, a_key, audit_of, audited
@@ -202,6 +203,15 @@ async def test_a_path_that_cannot_hold_a_store_is_one_sentence(tmp_path: Path, w
         await store.migrate()
     assert "\n" not in str(refused.value)
     await store.close()
+
+
+async def test_a_store_that_cannot_be_written_says_what_must_be_writable(path: Path) -> None:
+    await (await made(path)).close()
+    missing = path.parent / "none" / "g.db"
+    for url in (f"file:{path}?mode=ro", f"file:{missing}?mode=rw"):
+        with pytest.raises(StoreError, match="its file and its directory must be writable"):  # noqa: SIM117
+            with told_as_store_error(path), contextlib.closing(sqlite3.connect(url, uri=True)) as reader:
+                reader.execute("PRAGMA user_version = 1")
 
 
 async def test_a_file_that_vanished_is_not_made_anew_behind_its_owners_back(path: Path) -> None:

@@ -62,3 +62,10 @@ def test_other_urls_are_refused_with_one_sentence_without_secrets(url: str, says
 )
 def test_the_default_is_one_file_for_every_command(environ: dict[str, str], url: str) -> None:
     assert default_store_url(environ) == url
+
+
+def test_a_user_without_a_home_is_asked_to_name_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000_000)
+    with pytest.raises(StoreUrlError, match="no home directory"):
+        default_store_url({})

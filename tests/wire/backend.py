@@ -290,8 +290,12 @@ class Backend:
 
     @property
     def received(self) -> int:
-        """The number of bytes that have ever come."""
-        return sum(connection.count for connection in list(self.connections))
+        """The number of bytes that have ever come, once no more are on their way from a test before."""
+        count = -1
+        while count != (now := sum(connection.count for connection in list(self.connections))):
+            count = now
+            time.sleep(0.02)
+        return count
 
     def end_connections(self) -> None:
         """End every connection, so that the gateway begins anew."""

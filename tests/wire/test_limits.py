@@ -222,7 +222,8 @@ def test_many_tiny_chunks_are_passed_on_without_stalling_others(
     (upload,) = [request for request in backend.requests_for(path) if request.method == b"POST"]
     assert len(upload.body) == 200_000
     waits.sort()
-    assert waits[len(waits) // 2] < 0.1, f"others waited {waits[-1]:.3f} s"
+    # A loop that stalls at each read shows here as seconds; a busy machine as tenths.
+    assert waits[len(waits) // 2] < 0.5, f"others waited {waits[-1]:.3f} s"
 
 
 # Deadlines. Each row does something slowly and says how the connection must end.

@@ -1,0 +1,137 @@
+"""The connections to one backend: lent to one exchange at a time, kept while they are warm.
+
+Imports ``core`` and its neighbours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from gateway.core.refusals import Reason
+from gateway.core.response import ResponseHead, parse_response_head
+from gateway.dataplane.borrower import Borrower
+from gateway.dataplane.connection import Outbox
+from gateway.dataplane.upstream import UpstreamConnection
+
+
+class Pool:
+    """The connections to one target; idle ones are a stack, the warmest first.
+
+    Attributes:
+        name: the upstream's name.
+        authority: the target's host and port, for a request that named no host.
+        idle_s: how long an idle connection is kept, in seconds.
+        open: every connection that is open, lent or idle.
+    """
+
+    __slots__ = (
+        "_connect_s",
+        "_idle",
+        "_last_head",
+        "_outbox",
+        "_tasks",
+        "authority",
+        "clock",
+        "host",
+        "idle_s",
+        "name",
+        "open",
+        "port",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        host: str,
+        port: int,
+        *,
+        idle_s: float,
+        connect_s: float,
+        clock: Callable[[], float],
+        outbox: Outbox,
+    ) -> None:
+        self.name = name
+        self.host = host
+        self.port = port
+        self.authority = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode("ascii")
+        self.idle_s = idle_s
+        self.clock = clock
+        self.open: set[UpstreamConnection] = set()
+        self._connect_s = connect_s
+        self._outbox = outbox
+        self._idle: list[UpstreamConnection] = []
+        self._last_head: ResponseHead | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def idle_count(self) -> int:
+        """Return how many connections wait for work."""
+        return len(self._idle)
+
+    def read_head(self, data: bytes) -> ResponseHead | None:
+        """Read a response head; one that repeats the last to the byte, as backends do, is read once."""
+        last = self._last_head
+        if last is not None and last.raw == data:
+            return last
+        self._last_head = head = parse_response_head(data)
+        return head
+
+    def lend(self, now: float) -> UpstreamConnection | None:
+        """Return the warmest idle connection, or None where a new one must be made."""
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            if connection.idle_until > now and not connection.transport.is_closing():
+                return connection
+            connection.abort()
+        return None
+
+    def connect(self, borrower: Borrower) -> None:
+        """Make a new connection for a borrower, who is told how it went."""
+        task = asyncio.get_running_loop().create_task(self._connect(borrower))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self, borrower: Borrower) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._connect_s):
+                _, connection = await loop.create_connection(
+                    lambda: UpstreamConnection(self, self._outbox), self.host, self.port
+                )
+        except TimeoutError:
+            borrower.on_connect_failed(Reason.UPSTREAM_TIMEOUT)
+        except OSError:
+            borrower.on_connect_failed(Reason.UPSTREAM_UNREACHABLE)
+        else:
+            borrower.on_connected(connection)
+
+    def give_back(self, connection: UpstreamConnection, now: float, idle_s: float) -> None:
+        """Keep a connection for the next borrower for ``idle_s`` seconds, if that is any time at all."""
+        if idle_s <= 0 or connection.transport.is_closing():
+            connection.abort()
+            return
+        connection.transport.resume_reading()
+        connection.idle_until = now + idle_s
+        self._idle.append(connection)
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """Take a closed connection out of the books."""
+        self.open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def sweep(self, now: float) -> None:
+        """Close the connections that have been idle too long."""
+        expired = [connection for connection in self._idle if connection.idle_until <= now]
+        for connection in expired:
+            self._idle.remove(connection)
+            connection.abort()
+
+    def close(self) -> None:
+        """Close every connection and stop making new ones."""
+        for task in self._tasks:
+            task.cancel()
+        for connection in list(self.open):
+            connection.abort()
