@@ -19,8 +19,11 @@ from gateway.control.service import KeyService, RevokedKey, RotatedKey
 from gateway.core.model import Permission
 from gateway.core.refusals import Reason
 from gateway.store import people
-from gateway.store.base import Actor, KeyRecord, Person, UnknownEntityError
+from gateway.store.base import Actor, KeyRecord, KeyStatus, Person, UnknownEntityError
+from gateway.store.listing import SORTS, KeyFilter, KeyPage, Place, key_page
 from gateway.store.operations import change_key, key_by_digest
+
+LARGEST_PAGE = 100
 
 
 class KeyWish(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +41,15 @@ class KeyWish(msgspec.Struct, frozen=True, kw_only=True):
     intended_use: str | None = None
     as_subject: bool = False
     external: bool = False
+
+
+class KeyWanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which keys a caller wants to see; ``own``: only hers, where the dialect shows no others."""
+
+    created_by: str | None = None
+    subject_id: str | None = None
+    status: KeyStatus | None = None
+    own: bool = False
 
 
 class DomainService(KeyService):
@@ -115,6 +127,31 @@ class DomainService(KeyService):
         if record is None or not grants.sees(principal, record):
             raise NotFound("key", key_id)
         return record
+
+    async def list_keys_as(
+        self, principal: Principal, wanted: KeyWanted, place: Place, *, limit: int = 20
+    ) -> KeyPage:
+        """Return one page of the tenant's keys; with ``own`` only hers, unless she is an admin.
+
+        Pages are stable while keys are added. Raises Invalid (limit, sort, a cursor of no page).
+        """
+        if not 1 <= limit <= LARGEST_PAGE:
+            raise Invalid("limit", f"must be a whole number from 1 to {LARGEST_PAGE}")
+        if place.sort not in SORTS:
+            raise Invalid("sort", f"must be one of {', '.join(SORTS)}, with + or - in front")
+        if place.after is not None and place.before is not None:
+            raise Invalid("startingAfter", "and endingBefore exclude one another: give one of them")
+        narrowed = KeyFilter(
+            tenant_id=principal.tenant_id,
+            created_by=wanted.created_by,
+            subject_id=wanted.subject_id,
+            status=wanted.status,
+            own=principal.subject_id if wanted.own and not principal.is_admin else None,
+        )
+        try:
+            return await self._store.read(key_page(narrowed, place, limit, self.now_ms()))
+        except UnknownEntityError:
+            raise Invalid("cursor", "is not a key of this list") from None
 
     async def describe_key_as(
         self, principal: Principal, actor: Actor, key_id: str, description: str

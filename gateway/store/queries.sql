@@ -30,6 +30,21 @@ SELECT memberships.role FROM memberships JOIN users ON users.id = memberships.us
 WHERE memberships.user_id = $1 AND memberships.tenant_id = $2
     AND users.disabled_at IS NULL AND users.removed_at IS NULL
 
+-- name: key_page
+SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
+    description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,
+    expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier,
+    root_id, removed_at
+FROM api_keys
+WHERE tenant_id = $1 AND removed_at IS NULL
+    AND (CAST($2 AS TEXT) IS NULL OR created_by = $2)
+    AND (CAST($3 AS TEXT) IS NULL OR subject_id = $3)
+    AND (CAST($4 AS TEXT) IS NULL OR created_by = $4 OR subject_id = $4)
+    AND (CAST($5 AS TEXT) IS NULL OR /*status*/ = $5)
+    AND (CAST($7 AS TEXT) IS NULL
+        OR (/*sort*/, id) /*beyond*/ (SELECT /*sort*/, id FROM api_keys WHERE id = $7))
+ORDER BY /*sort*/ /*order*/, id /*order*/ LIMIT $8
+
 -- name: keys
 SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
     description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,

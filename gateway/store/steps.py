@@ -16,13 +16,15 @@ Row = tuple[Any, ...]
 class Query(NamedTuple):
     """A named text and its parameters; with ``many`` it runs once for each row of them.
 
-    ``literal``: ``name`` is the text itself (a migration's statement).
+    ``literal``: ``name`` is the text itself (a migration's statement). ``fill`` puts words of the
+    program's own, never of a caller's, in places of the text.
     """
 
     name: str
     args: Sequence[Any] = ()
     many: bool = False
     literal: bool = False
+    fill: Sequence[tuple[str, str]] = ()
 
 
 Steps = Generator[Query, list[Row], R]

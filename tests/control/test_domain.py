@@ -8,12 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.control.domain import DomainService, KeyWish
+from gateway.control.domain import DomainService, KeyWanted, KeyWish
 from gateway.control.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from gateway.control.grants import Principal
 from gateway.control.making import CreatedKey
 from gateway.core.model import Permission
 from gateway.store.base import DAY_MS, Actor, Store
+from gateway.store.listing import Place
 from gateway.store.urls import open_store
 from tests.control.samples import ANN, DIGESTER, NOW_MS, ROLES, FastHasher
 from tests.store.samples import audited
@@ -228,3 +229,43 @@ async def test_a_description_changes_and_nothing_else(service: DomainService, cl
     assert changed == msgspec.structs.replace(record, description="new", updated_at=NOW_MS + 1000)
     with pytest.raises(Invalid, match=r"^description "):
         await service.describe_key_as(ann, HERE, record.id, "a\x00b")
+
+
+async def test_members_list_the_organisations_keys_or_their_own(service: DomainService) -> None:
+    await service.add_tenant(ANN, "acme")
+    ann, bob = await user(service, "ann", "viewer"), await user(service, "bob")
+    boss = await user(service, "boss", "admin")
+    hers = [(await made(service, bob, name=name)).record.id for name in ("a", "b")]
+    other = (await made(service, boss)).record.id
+    await service.create_key(ANN, tenant="acme", name="k", permission="viewer")
+
+    async def ids(principal: Principal, **wanted: object) -> set[str]:
+        page = await service.list_keys_as(principal, KeyWanted(**wanted), Place())  # type: ignore[arg-type]
+        return {record.id for record in page.records}
+
+    assert await ids(ann) == {*hers, other}
+    assert await ids(ann, own=True) == set()
+    assert await ids(bob, own=True) == set(hers)
+    assert await ids(boss, own=True) == {*hers, other}
+    assert await ids(boss, created_by=bob.subject_id) == set(hers)
+    assert await ids(bob, own=True, created_by=boss.subject_id) == set()
+    await service.remove_key_as(bob, HERE, hers[0])
+    assert await ids(boss) == {hers[1], other}
+
+
+@pytest.mark.parametrize(
+    ("place", "limit", "member"),
+    [
+        (Place(), 0, "limit"),
+        (Place(), 101, "limit"),
+        (Place(sort="verifier"), 20, "sort"),
+        (Place(after="x", before="y"), 20, "startingAfter"),
+        (Place(after="apk_none"), 20, "cursor"),
+    ],
+)
+async def test_what_is_no_page_is_refused(
+    service: DomainService, place: Place, limit: int, member: str
+) -> None:
+    with pytest.raises(Invalid) as refused:
+        await service.list_keys_as(await user(service), KeyWanted(), place, limit=limit)
+    assert refused.value.member == member
