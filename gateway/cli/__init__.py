@@ -27,6 +27,7 @@ _COMMANDS = {
     "environments": "gateway.cli.tenants:environments",
     "users": "gateway.cli.users:users",
     "audit": "gateway.cli.audit:audit",
+    "signing-keys": "gateway.cli.signing_keys:signing_keys",
     "config": "gateway.cli.config:config",
     "explain": "gateway.cli.explain:explain",
     "healthcheck": "gateway.cli.healthcheck:healthcheck",

@@ -36,6 +36,7 @@ from gateway.store.records import (
     KeyStatus,
     Membership,
     Person,
+    SigningKey,
     Tenant,
     User,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "Position",
     "Reload",
     "Scopes",
+    "SigningKey",
     "Store",
     "StoreError",
     "StoreUrlError",

@@ -249,3 +249,13 @@ SELECT memberships.user_id, memberships.tenant_id, memberships.role FROM members
 JOIN users ON users.id = memberships.user_id
 WHERE users.disabled_at IS NULL AND users.removed_at IS NULL
     AND users.id IN (SELECT entity FROM changes WHERE number > $1 AND number <= $2 AND kind = 'user')
+
+-- name: signing_keys
+SELECT kid, public_pem, sealed, pepper_id, created_at, retired_at FROM signing_keys ORDER BY created_at, kid
+
+-- name: insert_signing_key
+INSERT INTO signing_keys (kid, public_pem, sealed, pepper_id, created_at, retired_at)
+VALUES ($1, $2, $3, $4, $5, $6)
+
+-- name: retire_signing_keys
+UPDATE signing_keys SET retired_at = $1 WHERE retired_at IS NULL

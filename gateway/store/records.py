@@ -18,7 +18,7 @@ KEPT_AFTER_END_MS = 30 * DAY_MS
 """How long a key that has ended can still be told from one that never was."""
 
 KeyStatus = Literal["active", "expired", "revoked"]
-ChangeKind = Literal["key", "tenant", "environment", "user"]
+ChangeKind = Literal["key", "tenant", "environment", "user", "signing_key"]
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +137,20 @@ class Person(msgspec.Struct, frozen=True):
     def role_in(self, tenant_id: str) -> Permission | None:
         """Return what she is in a tenant; None: nothing."""
         return next((m.role for m in self.memberships if m.tenant_id == tenant_id), None)
+
+
+class SigningKey(msgspec.Struct, frozen=True):
+    """A key that signs tokens; ``sealed`` is its private half, encrypted under a key of the pepper."""
+
+    kid: str
+    public_pem: str
+    sealed: bytes
+    pepper_id: str
+    created_at: int
+    retired_at: int | None = None
+
+    def __repr__(self) -> str:
+        return f"SigningKey(kid={self.kid!r})"
 
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
