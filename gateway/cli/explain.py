@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.core.limits import Limits
     from gateway.core.model import LiveKey
     from gateway.core.refusals import Reason
-    from gateway.core.routes import Router
+    from gateway.core.routes import Route, Router
 
 MAXIMUM_KEY_BYTES = 65536
 
@@ -125,8 +125,14 @@ def _route(head: RequestHead, snapshot: Snapshot, settings: Settings) -> str:
     if route is None:
         return "none matches this host and path"
     targets = ", ".join(str(target) for target in settings.upstreams[route.upstream].targets)
-    access = "anonymous" if route.anonymous else "needs a key"
+    access = "anonymous" if route.anonymous else f"needs a key{_narrowed(route)}"
     return f"`{route.name}` to upstream {route.upstream} ({targets}), {access}"
+
+
+def _narrowed(route: Route) -> str:
+    """Return whose keys alone the route lets in, as words that follow \"needs a key\"."""
+    kinds = (("tenant", route.tenants), ("environment", route.environments), ("role", route.roles))
+    return "".join(f" of {kind} {' or '.join(sorted(names))}" for kind, names in kinds if names is not None)
 
 
 def _credential(
@@ -149,10 +155,14 @@ def _credential(
     steps = [("credential", f"a token of {len(token)} characters, in {_field(head)}")]
     age = now - snapshot.keys.synced_at if snapshot.keys.synced_at is not None else None
     if age is not None:
-        steps.append(("table", f"{len(snapshot.keys.by_digest)} keys, read {max(age, 0):.1f} s ago"))
+        steps.append(("table", f"{_count(len(snapshot.keys.by_digest))}, read {max(age, 0):.1f} s ago"))
     if decision.key is None:
         return [*steps, ("key", "none is proven")]
     return [*steps, *_holder(decision.key, snapshot, now)]
+
+
+def _count(keys: int) -> str:
+    return "1 key" if keys == 1 else f"{keys} keys"
 
 
 def _field(head: RequestHead) -> str:

@@ -19,6 +19,7 @@ from gateway.core.http1 import RequestHead
 from gateway.core.model import MILLISECONDS, Freshness, KeyTable, LiveKey, Permission, Reject, Role
 from gateway.core.refusals import Reason
 from gateway.core.routes import Route, Router, within
+from gateway.core.section import FieldSection
 from gateway.core.target import rewrite_target
 from gateway.core.tokens import DEFAULT_PREFIX, Digester, is_opaque
 
@@ -55,13 +56,30 @@ class Forward(msgspec.Struct, frozen=True, gc=False):
 Decision = Forward | Reject
 
 
-def decide(head: RequestHead, snapshot: Snapshot, now: float) -> Decision:
+class Proof(msgspec.Struct, gc=False):
+    """What the credential of one field section was found to prove, for as long as nothing has changed.
+
+    Callers repeat their field lines on a connection; then the key need not be looked for again. It
+    holds for those very fields, the sources they were read from, one state of the key table and
+    one set of peppers. Age, expiry and all that follows are judged each time.
+    """
+
+    fields: FieldSection | None = None
+    sources: tuple[str, ...] = ()
+    version: int = -1
+    digester: Digester | None = None
+    found: LiveKey | Reason = Reason.CREDENTIAL_MISSING
+
+
+def decide(head: RequestHead, snapshot: Snapshot, now: float, proof: Proof | None = None) -> Decision:
     """Judge one request.
 
     Args:
         head: the request head, which is well-formed.
         snapshot: what is known.
         now: seconds on the boot clock, the clock of ``keys.synced_at``.
+        proof: what the last request of the same connection proved; renewed here. It saves work and
+            changes no decision.
 
     The route is matched first and told last, so what does not exist is revealed only to those who
     are let in; the order in between is design §5's.
@@ -76,28 +94,42 @@ def decide(head: RequestHead, snapshot: Snapshot, now: float) -> Decision:
         return Reject(Reason.BAD_REQUEST)
     if route is not None and route.anonymous:
         return Forward(route, None, None, target)
-    key = authenticate(head, route, snapshot, now)
+    sources = route.credentials if route is not None else _ANY_SOURCE
+    key = authenticate(head.fields, sources, snapshot, now, proof)
     if isinstance(key, Reject):
         return key
     return _authorize(head, route, key, snapshot, target)
 
 
-def authenticate(head: RequestHead, route: Route | None, snapshot: Snapshot, now: float) -> LiveKey | Reject:
-    """Find the live key that the request's credential proves, or say why there is none."""
-    token = read_credential(head.fields, route.credentials if route is not None else _ANY_SOURCE)
-    if isinstance(token, Reason):
-        return Reject(token)
+def authenticate(
+    fields: FieldSection,
+    sources: tuple[str, ...],
+    snapshot: Snapshot,
+    now: float,
+    proof: Proof | None = None,
+) -> LiveKey | Reject:
+    """Find the live key that the credential in ``sources`` proves, or say why there is none."""
     table = snapshot.keys
-    if not _may_be_key(token, table):
-        return Reject(Reason.CREDENTIAL_MALFORMED)
+    if (
+        proof is not None
+        and proof.fields is fields
+        and proof.version == table.version
+        and proof.sources is sources
+        and proof.digester is snapshot.digester
+    ):
+        key = proof.found
+    else:
+        key = _find(fields, sources, snapshot)
+        if proof is not None:
+            proof.fields, proof.sources, proof.found = fields, sources, key
+            proof.version, proof.digester = table.version, snapshot.digester
+    if isinstance(key, Reason) and key not in _MISSES:
+        return Reject(key)
     if table.synced_at is None:
         return Reject(Reason.NOT_READY)
     age = now - table.synced_at
-    key = table.by_digest.get(snapshot.digester.digest(token))
-    if key is None:
-        if age > snapshot.freshness.fresh_s:
-            return Reject(Reason.KEY_TABLE_STALE)
-        return Reject(Reason.TOKEN_INVALID if _JWT.fullmatch(token) else Reason.KEY_UNKNOWN)
+    if isinstance(key, Reason):
+        return Reject(Reason.KEY_TABLE_STALE if age > snapshot.freshness.fresh_s else key)
     if age > snapshot.freshness.bound_s:
         return Reject(Reason.KEY_TABLE_STALE, key)
     if key.revoked_at is not None:
@@ -106,6 +138,24 @@ def authenticate(head: RequestHead, route: Route | None, snapshot: Snapshot, now
     if (table.store_offset_s + now) * MILLISECONDS >= key.expires_at:
         return Reject(Reason.KEY_EXPIRED, key)
     return key
+
+
+# Said only while the table is fresh enough to know.
+_MISSES = frozenset((Reason.KEY_UNKNOWN, Reason.TOKEN_INVALID))
+
+
+def _find(fields: FieldSection, sources: tuple[str, ...], snapshot: Snapshot) -> LiveKey | Reason:
+    """Look for the key of the credential that ``sources`` carry."""
+    token = read_credential(fields, sources)
+    if isinstance(token, Reason):
+        return token
+    table = snapshot.keys
+    if not _may_be_key(token, table):
+        return Reason.CREDENTIAL_MALFORMED
+    key = table.by_digest.get(snapshot.digester.digest(token))
+    if key is not None:
+        return key
+    return Reason.TOKEN_INVALID if _JWT.fullmatch(token) else Reason.KEY_UNKNOWN
 
 
 def _may_be_key(token: bytes, table: KeyTable) -> bool:
@@ -150,8 +200,12 @@ def _authorize(
 
 def _is_let_in(key: LiveKey, role: Role, route: Route | None, head: RequestHead) -> bool:
     """Tell whether the role reaches this path and the route lets this tenant, environment and role in."""
-    if role.routes and not all(
-        any(within(reading, prefix.encode()) for prefix in role.routes) for reading in head.view.readings
+    if role.routes and (
+        # A route may let dot segments pass, but not out of where the role ends.
+        head.view.unsafe
+        or not all(
+            any(within(reading, prefix.encode()) for prefix in role.routes) for reading in head.view.readings
+        )
     ):
         return False
     if route is None:

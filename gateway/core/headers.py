@@ -16,7 +16,7 @@ from gateway.core.model import Permission
 from gateway.core.refusals import REFUSALS, Reason
 from gateway.core.response import ResponseHead
 from gateway.core.section import FieldSection
-from gateway.core.tokens import DEFAULT_PREFIX
+from gateway.core.tokens import BODY_DIGITS, DEFAULT_PREFIX, is_opaque
 
 _PERMISSION_LINES = {
     permission: b"X-Gateway-Permission: %b\r\n" % permission.word.encode() for permission in Permission
@@ -78,10 +78,18 @@ def _own_credential_lines(fields: FieldSection) -> list[bytes]:
     """Return what an anonymous route takes out: every X-API-KEY, and bearer tokens of our own format."""
     lines = [line for line, _ in fields.api_keys]
     if fields.authorizations:
-        marker = DEFAULT_PREFIX.encode("ascii")
         borne = credential_lines(fields, ("authorization",))
-        lines += [line for line in borne if marker in line]
+        lines += [line for line in borne if _DEFAULT_PREFIX in line or _is_ours(line)]
     return lines
+
+
+_DEFAULT_PREFIX = DEFAULT_PREFIX.encode("ascii")
+
+
+def _is_ours(line: bytes) -> bool:
+    """Tell whether the token that ends a line has our form, whatever prefix its environment gave it."""
+    token = line.rstrip(b" \t").rpartition(b" ")[2]
+    return is_opaque(token, token[:-BODY_DIGITS])
 
 
 # RFC 9110 §8.6: none on 204; a 205 is told to be empty.

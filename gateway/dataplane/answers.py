@@ -45,18 +45,7 @@ class AnsweredCaller(Caller):
             self.head_since = self.server.clock()
             self.deadline = self.head_since + self.server.timeouts.head
 
-    def started_at(self, now: float) -> float:
-        """Return when the first byte of the request came that is whole ``now``."""
-        return self.head_since if self.phase is _HEAD else now
-
-    def tell(
-        self,
-        reason: Reason,
-        *,
-        request_id: bytes,
-        connection: bytes,
-        with_body: bool,
-    ) -> None:
+    def tell(self, reason: Reason, request_id: bytes, connection: bytes, with_body: bool) -> None:
         """Send a refusal; ``connection`` is the Connection value to send, or nothing."""
         self.write_soon(
             refusal_response(
@@ -74,14 +63,13 @@ class AnsweredCaller(Caller):
         request_id: bytes,
         status: int,
         reason: str | None,
-        *,
-        started_at: float,
         now: float,
         key: LiveKey | None = None,
     ) -> None:
         """Hand what became of a request that went nowhere to the observer."""
         method, target = (head.method, head.target) if head is not None else (b"", b"")
         server = self.server
+        started_at = self.head_since if self.phase is _HEAD else now
         server.observer.record(
             Outcome(
                 server.epoch_offset_s + started_at,
@@ -112,7 +100,7 @@ class AnsweredCaller(Caller):
         self.write_soon(
             asterisk_response(request_id=request_id, date=self.server.date, connection=connection)
         )
-        self.record(head, request_id, 204, None, started_at=self.started_at(now), now=now)
+        self.record(head, request_id, 204, None, now)
         return self._after_answer(head, now, keep=keep)
 
     def refuse(
@@ -121,21 +109,8 @@ class AnsweredCaller(Caller):
         """Tell a refusal that comes before anything went upstream; True when the next may be taken."""
         refusal = REFUSALS[reason]
         keep = self._may_keep(head) and not refusal.closes
-        self.tell(
-            reason,
-            request_id=request_id,
-            connection=connection_option(head, keep=keep),
-            with_body=head.method != b"HEAD",
-        )
-        self.record(
-            head,
-            request_id,
-            refusal.status,
-            reason.value,
-            started_at=self.started_at(now),
-            now=now,
-            key=key,
-        )
+        self.tell(reason, request_id, connection_option(head, keep=keep), head.method != b"HEAD")
+        self.record(head, request_id, refusal.status, reason, now, key)
         return self._after_answer(head, now, keep=keep)
 
     def _may_keep(self, head: RequestHead) -> bool:
@@ -163,9 +138,8 @@ class AnsweredCaller(Caller):
     def refuse_message(self, reason: Reason, now: float, *, with_body: bool) -> None:
         """Tell a refusal of what could not be read as a request, and end."""
         request_id = self.server.next_request_id()
-        started_at = self.started_at(now)
-        self.tell(reason, request_id=request_id, connection=b"close", with_body=with_body)
-        self.record(None, request_id, REFUSALS[reason].status, reason.value, started_at=started_at, now=now)
+        self.tell(reason, request_id, b"close", with_body)
+        self.record(None, request_id, REFUSALS[reason].status, reason, now)
         self.close_gently(now)
 
 

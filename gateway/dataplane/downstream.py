@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.core.decision import decide
+from gateway.core.decision import Proof, decide
 from gateway.core.grammar import ENDLESS
 from gateway.core.http1 import RequestHead, head_fault, parse_request_head
 from gateway.core.model import Reject
@@ -47,6 +47,8 @@ class Downstream(AnsweredCaller):
         "_exchange",
         "_fields",
         "_half_closed",
+        "_judged",
+        "_proof",
     )
 
     def __init__(self, server: Server) -> None:
@@ -56,8 +58,10 @@ class Downstream(AnsweredCaller):
         self._exchange: Exchange | None = None
         self._fields: FieldSection | None = None
         self.head_since = 0.0
+        self._proof = Proof()
         self._blank_lines = 0
         self._half_closed = False
+        self._judged = -1
 
     @property
     def is_idle(self) -> bool:
@@ -213,7 +217,7 @@ class Downstream(AnsweredCaller):
     def _take_blank_line(self, data: bytes, at: int) -> bool:
         """Step over an empty line before a request (RFC 9112 §2.2), but not over many."""
         if at + 1 == len(data):
-            self.begin_head()
+            self._wait_for_head(b"")
             return False
         if data[at + 1] != 10 or self._blank_lines == BLANK_LINES_MAX:
             self._refuse_message(Reason.BAD_REQUEST, self.server.clock())
@@ -225,9 +229,16 @@ class Downstream(AnsweredCaller):
 
     def _wait_for_head(self, data: bytes) -> None:
         """Judge what is there of a head that is not whole, and wait for the rest."""
+        if self.phase is _IDLE:
+            self._judged = -1
         self.begin_head()
         limits = self.server.limits
-        fault = head_fault(data[: limits.head_bytes], limits)
+        fault = None
+        # Once a line, not once a read: a head that comes byte by byte would cost as much as thousands.
+        line_end = data.rfind(b"\n", 0, limits.head_bytes)
+        if line_end < 0 or line_end != self._judged:
+            self._judged = line_end
+            fault = head_fault(data[: limits.head_bytes], limits)
         if fault is None and len(data) >= limits.head_bytes:
             fault = Reason.HEAD_TOO_LARGE
         if fault is not None:
@@ -243,7 +254,7 @@ class Downstream(AnsweredCaller):
             return self.refuse(Reason.LOOP_DETECTED, head, request_id, now)
         if head.target == b"*":
             return self.answer_asterisk(head, request_id, now)
-        decision = decide(head, server.snapshot, now)
+        decision = decide(head, server.snapshot, now, self._proof)
         if isinstance(decision, Reject):
             return self.refuse(decision.reason, head, request_id, now, decision.key)
         if fields.expectation and fields.expectation.lower() != b"100-continue":
@@ -294,10 +305,5 @@ class Downstream(AnsweredCaller):
             and not self.server.draining
             and not REFUSALS[reason].closes
         )
-        self.tell(
-            reason,
-            request_id=exchange.request_id,
-            connection=connection_option(head, keep=keep),
-            with_body=head.method != b"HEAD",
-        )
+        self.tell(reason, exchange.request_id, connection_option(head, keep=keep), head.method != b"HEAD")
         self.on_exchange_done(keep=keep, now=now)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import socket
 import stat
+import struct
+import sys
 
 BACKLOG = 4096
 # Descriptors that are not callers' or backends': the store, logs, listeners, the loop.
 _RESERVED = 128
+_SO_ATTACH_FILTER = 26
 
 
 def bind_tcp(host: str, port: int) -> socket.socket:
@@ -58,6 +62,20 @@ def _remove_left_behind(path: str) -> None:
             probe.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)
+
+
+def turn_away(listener: socket.socket) -> None:
+    """Let no further connection begin, while those that have queued can still be taken.
+
+    Closing a listener resets what came between the last look at its queue and the close. A filter
+    that drops every packet (Linux: a program of one instruction, "return 0") ends that race: who
+    comes now tries again a second later, and finds another replica or nobody.
+    """
+    if sys.platform != "linux" or listener.family == socket.AF_UNIX:
+        return
+    instruction = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
+    program = struct.pack("HP", 1, ctypes.addressof(instruction))
+    listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 def connection_room() -> int:

@@ -17,7 +17,7 @@ from gateway.core.decision import Snapshot
 from gateway.core.limits import Limits, Timeouts
 from gateway.dataplane.connection import Outbox
 from gateway.dataplane.downstream import Downstream
-from gateway.dataplane.listeners import BACKLOG
+from gateway.dataplane.listeners import BACKLOG, turn_away
 from gateway.dataplane.pool import Pool
 from gateway.observe import Observer
 
@@ -135,6 +135,7 @@ class Server:
         """Take in what has queued at the listeners, then close them."""
         loop = asyncio.get_running_loop()
         for served, listener in self._servers:
+            turn_away(listener)
             served.close()
             listener.setblocking(False)
             while True:

@@ -118,13 +118,14 @@ class TableWriter:
         digests = list(keys)
         dropped = 0
         for start in range(0, len(digests), SLICE):
-            for digest in digests[start : start + SLICE]:
-                if goes(keys[digest]):
-                    del keys[digest]
-                    dropped += 1
+            gone = [digest for digest in digests[start : start + SLICE] if goes(keys[digest])]
+            for digest in gone:
+                del keys[digest]
+            if gone:
+                # Before anybody else runs: what was concluded from the table with them holds no more.
+                self._table.version += 1
+                dropped += len(gone)
             await asyncio.sleep(0)
-        if dropped:
-            self._table.version += 1
         return dropped
 
 

@@ -75,6 +75,12 @@ def test_outcome_is_the_data_path_s(
     assert result.returncode == (0 if outcome.startswith("forwarded") else 1)
 
 
+def test_whom_a_route_lets_in_is_told(gateway: Gateway, explain: Gateway) -> None:
+    told = steps(explain("--key-file", "-", "GET", "/editors", stdin=create(gateway)["secretKey"]))
+    assert told["route"].endswith("needs a key of role editor")
+    assert told["table"].startswith("1 key, ")
+
+
 def test_dead_and_unknown_keys_are_told_apart(gateway: Gateway, explain: Gateway) -> None:
     key = create(gateway)
     gateway("keys", "revoke", "--yes", key["id"])

@@ -1,6 +1,7 @@
 """No secret and no forged line leaves in a logged target."""
 
 import secrets
+import time
 
 import pytest
 from hypothesis import given
@@ -111,3 +112,35 @@ def test_any_bytes_become_printable_ascii_or_what_json_escapes(target: bytes) ->
 def test_our_own_tokens_never_show_between_any_delimiters(before: bytes, after: bytes) -> None:
     target = b"/" + before + b"/" + OPAQUE + b"?" + after
     assert OPAQUE[8:].decode() not in presentable_target(target)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"/" + b"eyJ" * 2700,
+        b"/?" + b"eyJa" * 2000,
+        b"/" + b"eyJ." * 2000,
+        b"/?" + b"gw_" * 2700,
+        b"/" + b"eyJa..b" * 1100,
+    ],
+)
+def test_a_target_full_of_beginnings_of_tokens_costs_little(target: bytes) -> None:
+    """Lines are formatted on the event loop, hundreds at once, and anybody may send such targets."""
+    begun = time.process_time()
+    for _ in range(5):
+        presentable_target(target)
+    assert (time.process_time() - begun) / 5 < 0.004
+
+
+@pytest.mark.parametrize(
+    ("shown", "target"),
+    [
+        (b"/x***", b"/x" + JWT),
+        (b"/a.b.***", b"/a.b." + JWT),
+        (b"/***.html", b"/" + JWT + b".html"),
+        (b"/***.***", b"/" + JWT + b"." + JWT),
+        (b"/***", b"/eyJhIn0.e30."),
+    ],
+)
+def test_a_login_token_is_masked_within_a_longer_word(shown: bytes, target: bytes) -> None:
+    assert presentable_target(target) == shown.decode()
