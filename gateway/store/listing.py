@@ -90,7 +90,6 @@ def _rows(
     descending = place.descending is not backward
     fill = {
         "/*sort*/": SORTS[place.sort],
-        "/*status*/": _STATUS,
         "/*beyond*/": "<" if descending else ">",
         "/*order*/": "DESC" if descending else "ASC",
     }

@@ -40,7 +40,9 @@ WHERE tenant_id = $1 AND removed_at IS NULL
     AND (CAST($2 AS TEXT) IS NULL OR created_by = $2)
     AND (CAST($3 AS TEXT) IS NULL OR subject_id = $3)
     AND (CAST($4 AS TEXT) IS NULL OR created_by = $4 OR subject_id = $4)
-    AND (CAST($5 AS TEXT) IS NULL OR /*status*/ = $5)
+    AND (CAST($5 AS TEXT) IS NULL OR CASE
+        WHEN revoked_at IS NOT NULL THEN 'revoked' WHEN expires_at <= $6 THEN 'expired' ELSE 'active'
+    END = $5)
     AND (CAST($7 AS TEXT) IS NULL
         OR (/*sort*/, id) /*beyond*/ (SELECT /*sort*/, id FROM api_keys WHERE id = $7))
 ORDER BY /*sort*/ /*order*/, id /*order*/ LIMIT $8
