@@ -120,16 +120,18 @@ class Server:
 
     def _tick(self) -> None:
         """Renew the date and act on every deadline that has passed."""
+        # A fault in one connection must end neither the ticking nor the others' turn: it is looked at later.
+        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
         now = self.clock()
         epoch = time.time()
         self.epoch_offset_s = epoch - now
         self.date = formatdate(epoch, usegmt=True).encode("ascii")
         for connection in list(self.connections):
             if connection.deadline <= now:
+                connection.deadline = now + 1.0
                 connection.on_deadline(now)
         for pool in self.pools.values():
             pool.sweep(now)
-        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     async def stop_accepting(self) -> None:
         """Take in what has queued at the listeners, then close them."""

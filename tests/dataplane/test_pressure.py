@@ -196,3 +196,25 @@ async def test_a_fault_in_any_line_of_a_head_that_comes_byte_by_byte_is_told_at_
         assert not wire.closing
         down.data_received(bytes((byte,)))
     assert b"".join(wire.sent).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_a_fault_at_one_deadline_keeps_no_other_from_being_met(server: Server, clock: Clock) -> None:
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["exception"]))
+    await server.start([])
+    wires = [caller(server)[1] for _ in range(12)]
+
+    def fail() -> None:
+        raise RuntimeError("a fault of ours")
+
+    for wire in wires[::2]:
+        wire.abort = fail  # type: ignore[method-assign]
+    clock.now += 1000.0
+    deadline = time.monotonic() + 5
+    while not all(wire.closing for wire in wires[1::2]):
+        assert time.monotonic() < deadline, "the connections without a fault should have been ended"
+        await asyncio.sleep(0.02)
+    assert faults
+    for wire in wires[::2]:
+        del wire.abort
+    server.close()
