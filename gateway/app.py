@@ -101,7 +101,14 @@ async def _serve(
         store, digester = await stack.enter_async_context(_opened_store(settings))
         table = KeyTable()
         observer = Observer(_opened_log(settings, stack))
-        feed = Feed(store, table, digester, clock=_boot_clock, propagated=observer.propagated)
+        feed = Feed(
+            store,
+            table,
+            digester,
+            clock=_boot_clock,
+            policy=settings.key_policy,
+            propagated=observer.propagated,
+        )
         stack.push_async_callback(feed.stop)
         server = _built_server(settings, table, digester, observer)
         stack.callback(server.close)

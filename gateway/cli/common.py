@@ -149,6 +149,30 @@ def executable() -> str:
     return shlex.quote(sys.argv[0])
 
 
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """Return the type of a flag that is a whole number in plain digits; ``int`` alone would take 1_0."""
+
+    def number(text: str | int) -> int:
+        digits = str(text)
+        if digits.isascii() and digits.isdigit() and len(digits) < 10 and least <= int(digits) <= most:
+            return int(digits)
+        raise click.BadParameter(f"`{digits}` is not a whole number from {least} to {most}")
+
+    return number
+
+
+def confirm(question: str, doing: str, otherwise: str) -> None:
+    """Ask whether to go on; where there is nobody to ask, ``--yes`` must have said so. Raises CliError."""
+    if not sys.stdin.isatty():
+        raise CliError(f"{doing} cannot be undone, and there is no terminal to ask at: add --yes", 2)
+    try:
+        agreed = click.confirm(question, err=True)
+    except OSError:  # the terminal hung up
+        agreed = False
+    if not agreed:
+        raise CliError(otherwise)
+
+
 def print_json(value: Any) -> None:
     """Print one JSON text, in plain ASCII where the output's encoding is not JSON's own."""
     encoding = (sys.stdout.encoding or "").lower().replace("-", "")

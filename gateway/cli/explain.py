@@ -110,7 +110,7 @@ async def _load(settings: Settings, router: Router) -> Snapshot:
 
     table = KeyTable()
     async with opened_digester(settings) as (store, digester):
-        feed = Feed(store, table, digester)
+        feed = Feed(store, table, digester, policy=settings.key_policy)
         try:
             await feed.sync()
         finally:
@@ -181,6 +181,9 @@ def _holder(key: LiveKey, snapshot: Snapshot, now: float) -> list[tuple[str, str
         status = f"{'expired' if ended else 'active until'} {_instant(key.expires_at)}"
     tenant = snapshot.keys.tenants.get(key.tenant_id)
     allowed = "keys enabled" if tenant is not None and tenant.api_keys_enabled else "keys switched off"
+    if key.user_id is not None:
+        standing = snapshot.keys.users.get(key.user_id, {}).get(key.tenant_id)
+        allowed += f", acts for a user who is {standing.word if standing else 'not active'} there"
     role = snapshot.roles.get(key.role)
     reach = "unknown to the configuration" if role is None else ", ".join(role.routes) or "everywhere"
     return [

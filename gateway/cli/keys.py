@@ -1,4 +1,4 @@
-"""``gateway keys``: make, list, show and revoke keys, on the store directly."""
+"""``gateway keys``: make, list, show, rotate and revoke keys, on the store directly."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from gateway.cli.common import (
     CliError,
     OutputLostError,
     StrictGroup,
+    confirm,
     option,
     print_json,
     print_rows,
@@ -19,12 +20,13 @@ from gateway.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from gateway.control.making import CreatedKey
     from gateway.store.base import KeyRecord, KeyStatus
 
 
 @click.group(cls=StrictGroup, no_args_is_help=False)
 def keys() -> None:
-    """Make, list, show and revoke keys."""
+    """Make, list, show, rotate and revoke keys."""
 
 
 @keys.command()
@@ -50,7 +52,6 @@ def create(
 ) -> None:
     """Make a key: its token goes to stdout, this once; the facts about it to stderr."""
     from gateway.cli.service import operator, with_service
-    from gateway.control.views import key_view
 
     if form == "jwt":
         raise CliError("--format jwt is not supported by this version", 2)
@@ -67,6 +68,13 @@ def create(
             description=description,
         ),
     )
+    _tell_created(created, as_json)
+
+
+def _tell_created(created: CreatedKey, as_json: bool) -> None:
+    """Print a new key: the token alone to stdout, or all of it as one JSON object."""
+    from gateway.control.views import key_view
+
     view = key_view(created.record, created.record.created_at, token=created.token)
     try:
         print_json(view) if as_json else click.echo(created.token)
@@ -79,8 +87,8 @@ def create(
     if as_json:
         return
     click.echo(
-        f"{view['id']}: {view['permission']} key {name!r} of {tenant}, until {view['expiresAt']}; "
-        "the token above is not shown again",
+        f"{view['id']}: {view['permission']} key {view['name']!r} of {view['tenantId']}, "
+        f"until {view['expiresAt']}; the token above is not shown again",
         err=True,
     )
 
@@ -126,34 +134,45 @@ def show(key_id: str, as_json: bool, **flags: Any) -> None:
         click.echo(f"{member + ':':<20} {'-' if value in (None, '') else value}")
 
 
+@keys.command(short_help="Make a successor of a key, beside it for a while.")
+@setting_flags()
+@option(
+    "--overlap", metavar="D", default="P1D", show_default=True, help="How long the old key goes on working."
+)
+@option("--ttl", metavar="D", help="How long the successor lives; as long as the old key was made to.")
+@option("--json", "as_json", is_flag=True, help="Print one JSON object, the token in `secretKey`.")
+@click.argument("key_id", metavar="ID")
+def rotate(key_id: str, overlap: str, ttl: str | None, as_json: bool, **flags: Any) -> None:
+    """Make a successor of a key: its token goes to stdout, this once; the old key ends after the overlap."""
+    from gateway.cli.service import operator, with_service
+    from gateway.control.lifetime import rfc3339
+
+    rotated = with_service(
+        settings_of(flags),
+        lambda service: service.rotate_key(operator(), key_id, overlap=overlap, ttl=ttl),
+    )
+    _tell_created(rotated.successor, as_json)
+    click.echo(f"{key_id} goes on working until {rfc3339(rotated.old.expires_at)}", err=True)
+
+
 @keys.command()
 @setting_flags()
 @option("--yes", is_flag=True, help="Do not ask.")
-@option("--descendants", is_flag=True, help="Also the keys it made; not supported by this version.")
+@option("--descendants", is_flag=True, help="Also the keys that it made, and what came of them.")
 @click.argument("key_id", metavar="ID")
 def revoke(key_id: str, yes: bool, descendants: bool, **flags: Any) -> None:
     """Revoke a key for good; running gateways refuse it within a second."""
     from gateway.cli.service import operator, with_service
 
-    if descendants:
-        raise CliError("--descendants is not supported by this version", 2)
     settings = settings_of(flags)
     if not yes:
-        _ask(key_id)
-    revoked = with_service(settings, lambda service: service.revoke_key(operator(), key_id))
+        confirm(f"Revoke {key_id} for good?", "revoking", f"{key_id} was not revoked")
+    revoked = with_service(
+        settings, lambda service: service.revoke_key(operator(), key_id, descendants=descendants)
+    )
     click.echo(f"{key_id} was revoked before" if revoked.already else f"{key_id} is revoked")
-
-
-def _ask(key_id: str) -> None:
-    """Ask whether to go on; where there is nobody to ask, `--yes` must have said so."""
-    if not sys.stdin.isatty():
-        raise CliError("revoking cannot be undone, and there is no terminal to ask at: add --yes", 2)
-    try:
-        agreed = click.confirm(f"Revoke {key_id} for good?", err=True)
-    except OSError:  # the terminal hung up
-        agreed = False
-    if not agreed:
-        raise CliError(f"{key_id} was not revoked")
+    for record in revoked.descendants:
+        click.echo(f"{record.id} is revoked")
 
 
 def _views(records: list[KeyRecord], now_ms: int) -> list[dict[str, Any]]:

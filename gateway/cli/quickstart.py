@@ -19,7 +19,8 @@ from gateway.config.routing import single_upstream
 from gateway.config.settings import Address, Settings
 
 if TYPE_CHECKING:
-    from gateway.control.service import CreatedKey, KeyService
+    from gateway.control.making import CreatedKey
+    from gateway.control.service import KeyService
 
 TENANT = "default"
 KEY_NAMES = {"viewer": "quickstart-viewer", "editor": "quickstart-editor"}

@@ -39,7 +39,7 @@ async def opened_service(settings: Settings) -> AsyncIterator[KeyService]:
     async with opened_digester(settings) as (store, digester):
         hasher = Argon2Pool(threads=1)
         try:
-            yield KeyService(store, digester, hasher, settings.roles)
+            yield KeyService(store, digester, hasher, settings.roles, settings.key_policy)
         finally:
             hasher.close()
 

@@ -11,9 +11,21 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from gateway.config.document import Node
-from gateway.config.kinds import ADDRESS, ADDRESSES, STORE_URL, Kind, duration, one_text, unsupported, whole
+from gateway.config.kinds import (
+    ADDRESS,
+    ADDRESSES,
+    LIFETIME,
+    STORE_URL,
+    SWITCH,
+    Kind,
+    duration,
+    one_text,
+    unsupported,
+    whole,
+)
 from gateway.config.settings import Settings
 from gateway.core.limits import Limits, Timeouts
+from gateway.core.policy import MOST_KEYS_PER_USER, KeyPolicy
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -65,6 +77,10 @@ def _timeout(name: str, doc: str, *, least: float = 0.01, most: float = DAY) -> 
     return Setting(f"timeouts.{name}", duration(least, most), getattr(Timeouts(), name), doc)
 
 
+def _policy(name: str, kind: Kind, doc: str) -> Setting:
+    return Setting(f"key_policy.{name}", kind, getattr(KeyPolicy(), name), doc)
+
+
 SETTINGS: tuple[Setting, ...] = (
     Setting(
         "listen",
@@ -112,6 +128,9 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         "how old it may be to call a key unknown; null: 2 x poll + 1 s",
     ),
+    _policy("api_keys_enabled", SWITCH, "false: no key is made, existing ones are refused"),
+    _policy("max_keys_per_user", whole(0, MOST_KEYS_PER_USER), "active keys that a user may have made"),
+    _policy("max_api_key_expiry", LIFETIME, "the longest that a new key may live; a calendar year at most"),
     _limit("head_bytes", whole(1024, 1 << 20), "bytes from the request line to the blank line"),
     _limit("header_lines", whole(1, 10000), "field lines of a request"),
     _limit("target_bytes", whole(16, 1 << 20), "bytes of a request target"),
@@ -145,9 +164,6 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
     "control.allow_plaintext": frozenset({"false"}),
     "control.tls": frozenset(),
     "authz.listen": frozenset(),
-    "key_policy.api_keys_enabled": frozenset(),
-    "key_policy.max_keys_per_user": frozenset(),
-    "key_policy.max_api_key_expiry": frozenset(),
     "login.token_ttl": frozenset(),
     "login.cookie": frozenset(),
     "login.cookie_domain": frozenset(),

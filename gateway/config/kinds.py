@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from gateway.config.document import Node
 from gateway.config.settings import Address, ConfigError
-from gateway.core.durations import parse_duration
+from gateway.core.durations import checked_lifetime, parse_duration
 
 NAME_PATTERN = r"[A-Za-z0-9._-]{1,64}"
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?")
@@ -156,6 +156,14 @@ def say_duration(seconds: float) -> str:
     return f"{int(seconds)}s"
 
 
+def _read_lifetime(node: Node, name: str) -> str:
+    text = text_of(node, name, "a duration such as P1Y or 30d")
+    try:
+        return checked_lifetime(text)
+    except ValueError as error:
+        wrong(name, node, f"`{text}` {error}")
+
+
 def whole(minimum: int, maximum: int) -> Kind:
     """Return the kind of a whole number."""
 
@@ -234,5 +242,6 @@ ADDRESSES = Kind(
     },
     _write_addresses,
 )
+LIFETIME = Kind(_read_lifetime, {"type": "string", "examples": ["P1Y", "30d", "PT24H"]})
 SWITCH = Kind(_read_switch, {"type": "boolean"}, lambda value: value)
 STORE_URL = Kind(_read_store_url, {"type": "string", "pattern": "^sqlite:"})

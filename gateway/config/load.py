@@ -32,6 +32,7 @@ from gateway.config.settings import (
 )
 from gateway.config.sources import from_environment, from_flags, read_secret
 from gateway.core.limits import Limits, Timeouts
+from gateway.core.policy import KeyPolicy
 
 _ANYWHERE = ("", "0.0.0.0", "::")  # noqa: S104  compared, not bound
 
@@ -79,6 +80,7 @@ def settings_from(
         limits=Limits(**_under("limits", values)),
         timeouts=Timeouts(**_under("timeouts", values)),
         access_log=values["access_log.path"],
+        key_policy=KeyPolicy(**_under("key_policy", values)),
         roles=roles,
         origins=origins,
     )

@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.core.limits import Limits, Timeouts
 from gateway.core.model import Freshness, Permission, Role
+from gateway.core.policy import KeyPolicy
 from gateway.core.routes import Route
 
 
@@ -97,6 +98,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ops_listen: where metrics and health are served (TCP).
         store_url: the store; None: the default location of the store's kind.
         access_log: ``stdout``, ``stderr``, ``none`` or the path of a file.
+        key_policy: what holds for the keys of tenants that set nothing of their own.
         roles: every role by name, the built-in and shipped ones included.
         origins: the dotted name of each setting that is not at its default → who said so
             (``line 3 of gateway.yaml``, ``GATEWAY_LISTEN``, ``--listen``).
@@ -113,6 +115,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     access_log: str = "stdout"
+    key_policy: KeyPolicy = KeyPolicy()
     roles: Mapping[str, Role] = msgspec.field(default_factory=lambda: {**BUILT_IN_ROLES, **SHIPPED_ROLES})
     origins: Mapping[str, str] = {}
     file: str | None = None

@@ -71,7 +71,7 @@ def _value_of(settings: Settings, setting: Setting, default_store: str) -> Any:
         "access_log.path": settings.access_log,
     }
     section, _, member = setting.name.partition(".")
-    if section in ("limits", "timeouts"):
+    if section in ("limits", "timeouts", "key_policy"):
         values[setting.name] = getattr(getattr(settings, section), member)
     value = values[setting.name]
     return None if value is None else setting.kind.write(value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.core.refusals import Reason
+
 
 class ServiceError(Exception):
     """The base of what the domain service refuses; its text is a clear sentence without secrets."""
@@ -26,4 +28,24 @@ class Invalid(ServiceError):  # noqa: N818
 
 
 class Refused(ServiceError):  # noqa: N818
-    """The request is well-formed and may not be done now (keys switched off, exists already)."""
+    """The request is well-formed and may not be done now."""
+
+
+class Conflict(Refused):
+    """What there is stands against it: it exists already, has ended, has a successor."""
+
+
+class Busy(Refused):
+    """Too much is being done at once: the same request may be tried again soon."""
+
+
+class Forbidden(Refused):
+    """Whoever asks may not: her permission, the tenant's settings or her cap do not allow it."""
+
+
+class Unauthenticated(ServiceError):  # noqa: N818
+    """The credential proves nobody who lives."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(f"the credential was refused: {reason}")
+        self.reason = reason

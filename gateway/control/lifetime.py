@@ -9,7 +9,12 @@ import datetime
 import re
 
 from gateway.control.errors import Invalid
-from gateway.core.durations import DurationError, parse_calendar_duration
+from gateway.core.durations import (
+    DurationError,
+    checked_lifetime,
+    parse_calendar_duration,
+    parse_duration,
+)
 
 CEILING = "P1Y"
 """No key outlives a calendar year from its creation, whatever a tenant's setting says."""
@@ -21,17 +26,17 @@ _RFC3339 = re.compile(
 )
 
 
-def expiry(created_at: int, *, ttl: str | None, expires_at: str | None, maximum: str | None) -> int:
+def expiry(created_at: int, *, ttl: str | None, expires_at: str | None, maximum: str) -> int:
     """Return when a key made at ``created_at`` ends; without a wish, as late as it may.
 
-    ``maximum`` is the tenant's own setting. A wish beyond it is refused, never shortened.
+    ``maximum`` is what is in effect for the tenant. A wish beyond it is refused, never shortened.
     Raises Invalid naming ``ttl`` or ``expiresAt``.
     """
-    latest = min(_after(created_at, CEILING, "maximum"), _after(created_at, maximum or CEILING, "maximum"))
+    latest = min(after(created_at, CEILING, member="maximum"), after(created_at, maximum, member="maximum"))
     if ttl is not None and expires_at is not None:
         raise Invalid("ttl", "and expiresAt exclude one another: give one of them")
     if ttl is not None:
-        member, ends = "ttl", _after(created_at, ttl, "ttl")
+        member, ends = "ttl", after(created_at, ttl, member="ttl")
     elif expires_at is not None:
         member, ends = "expiresAt", instant(expires_at, member="expiresAt")
     else:
@@ -63,17 +68,29 @@ def instant(text: str, *, member: str) -> int:
         raise Invalid(member, "must be a date and time such as 2027-01-31T12:00:00Z") from None
 
 
-def checked_maximum(text: str, *, member: str) -> str:
-    """Return a tenant's maximum lifetime if it is a duration that is not zero. Raises Invalid."""
+def since_when(text: str, now_ms: int, *, member: str = "since") -> int:
+    """Return the instant of a duration ago, or of an RFC 3339 date and time. Raises Invalid."""
+    if text[:4].isdigit() and "-" in text:
+        return instant(text, member=member)
     try:
-        if parse_calendar_duration(text).is_zero:
-            raise DurationError("must be more than no time at all")
+        return now_ms - round(parse_duration(text) * 1000)
     except DurationError as error:
         raise Invalid(member, str(error)) from None
-    return text
 
 
-def _after(start_ms: int, text: str, member: str) -> int:
+def checked_maximum(text: str, *, member: str) -> str:
+    """Return a tenant's maximum lifetime if it is some time, and no more than a calendar year.
+
+    Raises Invalid.
+    """
+    try:
+        return checked_lifetime(text)
+    except DurationError as error:
+        raise Invalid(member, str(error)) from None
+
+
+def after(start_ms: int, text: str, *, member: str) -> int:
+    """Return the instant that a duration after another ends. Raises Invalid."""
     try:
         start = _EPOCH + datetime.timedelta(milliseconds=start_ms)
         return (parse_calendar_duration(text).add_to(start) - _EPOCH) // datetime.timedelta(milliseconds=1)

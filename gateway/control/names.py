@@ -14,6 +14,12 @@ from gateway.core.tokens import DEFAULT_PREFIX
 LONGEST_NAME = 100
 LONGEST_DESCRIPTION = 1000
 
+LONGEST_EMAIL = 254
+SHORTEST_PASSWORD = 8
+LONGEST_PASSWORD_BYTES = 1024
+
+# No colon: Basic authentication ends the name there (RFC 7617 §2).
+_EMAIL = re.compile(r"[^@\s:]+@[^@\s:]+")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,30}_")
 # Controls, formats (bidi overrides among them), surrogates, private use, unassigned, line and
@@ -58,6 +64,29 @@ def checked_prefix(text: str, known: set[str]) -> str:
                 "prefix", f"cannot be told from {other!r}, which is in use: neither may begin the other"
             )
     return text
+
+
+def checked_email(text: str, *, member: str = "email") -> str:
+    """Return an address in lower case and NFC, at most 254 characters, fit to log in with."""
+    email = _checked_text(text, member, LONGEST_EMAIL).lower()
+    if not _EMAIL.fullmatch(email):
+        raise Invalid(member, "must be an address such as ann@example.com")
+    return email
+
+
+def checked_password(text: str, *, member: str = "password", shortest: int = SHORTEST_PASSWORD) -> str:
+    """Return a password in NFC (RFC 8265), 8 characters to 1 KiB; it is never part of an error."""
+    # NIST SP 800-63B §3.1.1.2: length is what counts; no rule of what it must be made of.
+    if len(text) > LONGEST_PASSWORD_BYTES:
+        raise Invalid(member, f"must have at most {LONGEST_PASSWORD_BYTES} bytes")
+    password = unicodedata.normalize("NFC", text)
+    if any(unicodedata.category(c) in {"Cc", "Cs"} for c in password):
+        raise Invalid(member, "must not hold control characters")
+    if len(password) < shortest:
+        raise Invalid(member, f"must have at least {shortest} characters")
+    if len(password.encode()) > LONGEST_PASSWORD_BYTES:
+        raise Invalid(member, f"must have at most {LONGEST_PASSWORD_BYTES} bytes")
+    return password
 
 
 def _checked_text(text: str, member: str, longest: int) -> str:

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import argon2
+import argon2.exceptions
+
+T = TypeVar("T")
 
 # OWASP Password Storage Cheat Sheet, argon2id: m = 19 MiB, t = 2, p = 1.
 MEMORY_KIB = 19456
@@ -39,13 +44,26 @@ class Argon2Pool:
         Raises HasherBusyError when too many wait, ValueError when the secret is over 1 KiB. A
         cancelled caller leaves its hash to end; its place in the queue is held until then.
         """
+        return await self._run(secret, self._hasher.hash, secret)
+
+    async def verify(self, encoded: str, secret: str) -> bool:
+        """Tell whether ``encoded`` was made of ``secret``; raises as ``hash`` does."""
+        return await self._run(secret, self._matches, encoded, secret)
+
+    def _matches(self, encoded: str, secret: str) -> bool:
+        try:
+            return self._hasher.verify(encoded, secret)
+        except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+            return False
+
+    async def _run(self, secret: str, work: Callable[..., T], *args: str) -> T:
         if len(secret.encode()) > LONGEST_BYTES:
             raise ValueError(f"a secret has at most {LONGEST_BYTES} bytes")
         if self._pending >= self._threads * (1 + WAITING_PER_THREAD):
-            raise HasherBusyError("too many keys are being made at once: try again soon")
+            raise HasherBusyError("too many secrets are being hashed at once: try again soon")
         loop = asyncio.get_running_loop()
         self._pending += 1
-        future = loop.run_in_executor(self._executor, self._hasher.hash, secret)
+        future = loop.run_in_executor(self._executor, work, *args)
         future.add_done_callback(self._done)
         return await asyncio.shield(future)
 

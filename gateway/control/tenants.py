@@ -5,25 +5,20 @@ Imports ``core``, ``store`` and its own plane.
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from gateway.control.errors import NotFound, Refused
+from gateway.control.audit import AuditService
+from gateway.control.errors import Conflict, Invalid, NotFound
 from gateway.control.lifetime import checked_maximum
 from gateway.control.names import checked_id, checked_name, checked_prefix
+from gateway.core.policy import MOST_KEYS_PER_USER, KeyPolicy
 from gateway.core.tokens import DEFAULT_PREFIX
-from gateway.core.uuid7 import uuid7
 from gateway.store.base import (
     Actor,
-    AuditRow,
-    ChangeKind,
     DuplicateError,
     Environment,
-    Store,
     Tenant,
     UnknownEntityError,
 )
@@ -31,20 +26,11 @@ from gateway.store.base import (
 _UNSET: Final = msgspec.UNSET
 
 
-class TenantService:
+class TenantService(AuditService):
     """Adds, changes and lists tenants and environments."""
 
-    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
-        """Take a migrated store; ``clock`` tells epoch seconds."""
-        self._store = store
-        self._clock = clock
-
-    def now_ms(self) -> int:
-        """Return the time in epoch milliseconds, on the clock that keys are made by."""
-        return int(self._clock() * 1000)
-
     async def add_tenant(self, actor: Actor, tenant_id: str, name: str | None = None) -> Tenant:
-        """Add a tenant; its name is its id unless given. Raises Invalid, Refused (exists already)."""
+        """Add a tenant; its name is its id unless given. Raises Invalid, Conflict."""
         now = self.now_ms()
         checked_id(tenant_id, member="tenant")
         tenant = Tenant(id=tenant_id, name=checked_name(name or tenant_id), created_at=now, updated_at=now)
@@ -53,7 +39,7 @@ class TenantService:
                 tenant, self._audit(actor, "tenant.create", "tenant", tenant_id, tenant_id)
             )
         except DuplicateError as error:
-            raise Refused(str(error)) from None
+            raise Conflict(str(error)) from None
         return tenant
 
     async def set_tenant(
@@ -61,23 +47,42 @@ class TenantService:
         actor: Actor,
         tenant_id: str,
         *,
-        api_keys_enabled: bool | msgspec.UnsetType = _UNSET,
-        max_api_key_expiry: str | msgspec.UnsetType = _UNSET,
+        api_keys_enabled: bool | msgspec.UnsetType | None = _UNSET,
+        max_keys_per_user: int | msgspec.UnsetType | None = _UNSET,
+        max_api_key_expiry: str | msgspec.UnsetType | None = _UNSET,
+        scim_client_expiry: str | msgspec.UnsetType | None = _UNSET,
     ) -> Tenant:
-        """Change what is given of a tenant's settings; what is absent stays. Raises NotFound, Invalid."""
+        """Change what is given of a tenant's settings; None leaves one to the gateway's policy again.
+
+        What is absent stays. New keys alone are bound; but switching keys off refuses all of them
+        until they are switched on. Raises NotFound, Invalid.
+        """
+        settings = {
+            "api_keys_enabled": api_keys_enabled,
+            "max_keys_per_user": max_keys_per_user,
+            "max_api_key_expiry": max_api_key_expiry,
+            "scim_client_expiry": scim_client_expiry,
+        }
+        changes = {
+            name: _checked_setting(name, value) for name, value in settings.items() if value is not _UNSET
+        }
+        now = self.now_ms()
+        audit = self._audit(actor, "tenant.update", "tenant", tenant_id, tenant_id, detail=changes)
+        try:
+            return await self._store.change_tenant(tenant_id, changes, now, audit)
+        except UnknownEntityError as error:
+            raise NotFound(error.kind, error.entity) from None
+
+    async def show_tenant(self, tenant_id: str) -> Tenant:
+        """Return one tenant. Raises NotFound."""
         tenant = await self._store.tenant(tenant_id)
         if tenant is None:
             raise NotFound("tenant", tenant_id)
-        changes: dict[str, object] = {"updated_at": self.now_ms()}
-        if api_keys_enabled is not _UNSET:
-            changes["api_keys_enabled"] = api_keys_enabled
-        if isinstance(max_api_key_expiry, str):
-            changes["max_api_key_expiry"] = checked_maximum(max_api_key_expiry, member="max_api_key_expiry")
-        tenant = msgspec.structs.replace(tenant, **changes)
-        await self._store.update_tenant(
-            tenant, self._audit(actor, "tenant.update", "tenant", tenant_id, tenant_id)
-        )
         return tenant
+
+    def policy_of(self, tenant: Tenant) -> KeyPolicy:
+        """Return the settings that are in effect for a tenant's keys."""
+        return tenant.policy(self._policy)
 
     async def list_tenants(self) -> list[Tenant]:
         """Return the tenants by id."""
@@ -88,7 +93,7 @@ class TenantService:
     ) -> Environment:
         """Add an environment to a tenant; its tokens begin with ``prefix``.
 
-        Raises NotFound (tenant), Invalid, Refused (exists already).
+        Raises NotFound (tenant), Invalid, Conflict.
         """
         checked_id(environment_id, member="environment")
         known = {other.prefix for other in await self._store.environments()}
@@ -106,7 +111,7 @@ class TenantService:
         except UnknownEntityError as error:
             raise NotFound(error.kind, error.entity) from None
         except DuplicateError as error:
-            raise Refused(str(error)) from None
+            raise Conflict(str(error)) from None
         return environment
 
     async def list_environments(self, *, tenant: str | None = None) -> list[Environment]:
@@ -115,18 +120,13 @@ class TenantService:
             raise NotFound("tenant", tenant)
         return await self._store.environments(tenant_id=tenant)
 
-    def _audit(
-        self, actor: Actor, action: str, kind: ChangeKind, entity: str, tenant_id: str | None
-    ) -> AuditRow:
-        now = self.now_ms()
-        return AuditRow(
-            id=f"audit_{uuid7(now, os.urandom(10))}",
-            at=now,
-            actor=actor.name,
-            action=action,
-            kind=kind,
-            entity=entity,
-            tenant_id=tenant_id,
-            source=actor.source,
-            request_id=actor.request_id,
-        )
+
+def _checked_setting(name: str, value: Any) -> Any:
+    """Return a tenant's setting if it may have this value. Raises Invalid."""
+    if value is None:
+        return None
+    if name == "max_keys_per_user" and not 0 <= value <= MOST_KEYS_PER_USER:
+        raise Invalid(name, f"must be a whole number from 0 to {MOST_KEYS_PER_USER}")
+    if isinstance(value, str):
+        return checked_maximum(value, member=name)
+    return value

@@ -168,6 +168,7 @@ def _may_be_key(token: bytes, table: KeyTable) -> bool:
 
 
 _DEFAULT_PREFIX = DEFAULT_PREFIX.encode("ascii")
+_NOWHERE: Mapping[str, Permission] = {}
 
 
 def _authorize(
@@ -176,10 +177,16 @@ def _authorize(
     tenant = snapshot.keys.tenants.get(key.tenant_id)
     if tenant is None or not tenant.api_keys_enabled:
         return Reject(Reason.HOLDER_DISABLED, key)
+    granted = key.permission
+    if key.user_id is not None:
+        standing = snapshot.keys.users.get(key.user_id, _NOWHERE).get(key.tenant_id)
+        if standing is None:
+            return Reject(Reason.HOLDER_DISABLED, key)
+        granted = min(granted, standing)
     role = snapshot.roles.get(key.role)
     if role is None or not _is_let_in(key, role, route, head):
         return Reject(Reason.ROUTE_DENIED, key)
-    permission = key.permission if key.permission is role.permission else min(key.permission, role.permission)
+    permission = granted if granted is role.permission else min(granted, role.permission)
     if (
         head.method not in READ_METHODS
         and permission < Permission.EDITOR

@@ -80,6 +80,23 @@ def parse_duration(text: str) -> float:
     return duration.milliseconds / 1000
 
 
+def checked_lifetime(text: str) -> str:
+    """Return ``text`` if it spells how long keys may live: some time, a calendar year at most.
+
+    Raises DurationError.
+    """
+    duration = parse_calendar_duration(text)
+    if duration.is_zero:
+        raise DurationError("must be more than no time at all")
+    if duration.add_to(_LEAP_YEAR) > Duration(12, 0).add_to(_LEAP_YEAR):
+        raise DurationError("is longer than a calendar year, and no key lives longer")
+    return text
+
+
+# A year of 366 days: what fits into none is too long for every year.
+_LEAP_YEAR = datetime.datetime(2028, 1, 1, tzinfo=datetime.UTC)
+
+
 def _parse_iso(text: str) -> Duration:
     # ISO 8601 §5.5.2: designators in order, each once, at least one, and one after a T.
     found = _ISO.fullmatch(text)

@@ -42,6 +42,8 @@ class LiveKey(msgspec.Struct, frozen=True, gc=False):
     ``X-Gateway-Key-Id: …CRLF X-Gateway-Subject: …CRLF``. ``scope`` holds those it shares with
     others (tenant, environment, role), one object for all of them. Instants are epoch
     milliseconds on the store's clock. ``load`` is the number of the full load that last saw it.
+    ``user_id`` is the user for whom the key acts, and whom it never outranks; None: it has a subject
+    of its own.
     """
 
     who: bytes
@@ -53,6 +55,7 @@ class LiveKey(msgspec.Struct, frozen=True, gc=False):
     expires_at: int
     revoked_at: int | None
     load: int = 0
+    user_id: str | None = None
 
     @property
     def key_id(self) -> str:
@@ -75,17 +78,19 @@ class KeyTable:
     Attributes:
         by_digest: HMAC-SHA-256(pepper, token) → the key.
         tenants: tenant id → its state.
+        users: user id → tenant id → what she is there now; only those who are something somewhere.
         prefixes: every prefix that the store's environments give to opaque tokens, ASCII.
         version: grows with each change a decision may depend on.
         synced_at: boot-clock seconds at the *start* of the last successful read; None before any.
         store_offset_s: the store's clock (epoch seconds) less the boot clock, at that read.
     """
 
-    __slots__ = ("by_digest", "prefixes", "store_offset_s", "synced_at", "tenants", "version")
+    __slots__ = ("by_digest", "prefixes", "store_offset_s", "synced_at", "tenants", "users", "version")
 
     def __init__(self) -> None:
         self.by_digest: dict[bytes, LiveKey] = {}
         self.tenants: dict[str, TenantState] = {}
+        self.users: dict[str, dict[str, Permission]] = {}
         self.prefixes: tuple[bytes, ...] = ()
         self.version = 0
         self.synced_at: float | None = None

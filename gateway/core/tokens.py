@@ -83,6 +83,10 @@ class Digester:
         """Return what ties a store to its newest pepper: a digest of a constant."""
         return _hmac(self._states[0], b"gateway pepper check")
 
+    def derived_key(self, label: bytes) -> bytes:
+        """Return 32 bytes for one other use of the newest pepper, which ``label`` names."""
+        return _hmac(self._states[0], b"gateway derived key: " + label)
+
     def __repr__(self) -> str:
         return f"Digester(pepper_ids={self.pepper_ids!r})"
 

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable
 
 from gateway.core.model import KeyTable
+from gateway.core.policy import DEFAULT_POLICY, KeyPolicy
 from gateway.core.tokens import Digester
 from gateway.keys.clock import boot_clock
 from gateway.keys.table import Entry, EntryBuilder, TableWriter
@@ -53,11 +54,13 @@ class Feed:
         *,
         clock: Callable[[], float] = boot_clock,
         interval_s: float = POLL_INTERVAL_S,
+        policy: KeyPolicy = DEFAULT_POLICY,
         propagated: Callable[[float], None] = lambda _: None,
     ) -> None:
         """Take a migrated store; ``clock`` is the boot clock that ages are measured on.
 
-        ``propagated`` is told the seconds from the newest applied change's commit to its visibility here.
+        ``policy`` holds for tenants that set nothing of their own. ``propagated`` is told the seconds
+        from the newest applied change's commit to its visibility here.
         """
         self.synced = asyncio.Event()
         self.store_up = False
@@ -67,7 +70,7 @@ class Feed:
         self._propagated = propagated
         self._store = store
         self._table = table
-        self._writer = TableWriter(table)
+        self._writer = TableWriter(table, policy)
         self._pepper_check = digester.check_value()
         self._clock = clock
         self._interval_s = interval_s
@@ -139,6 +142,7 @@ class Feed:
             raise StoreError(f"the store {self._store.location} was made with another pepper")
         async with contextlib.aclosing(self._follower.batches(self._build)) as batches:
             self._writer.apply_scopes(start.scopes)
+            self._writer.apply_users(start.users)
             async for batch in batches:
                 self._writer.apply_keys(batch)
         await self._writer.sweep_unseen(self.loads)
@@ -151,6 +155,8 @@ class Feed:
             return False
         if outcome.scopes is not None:
             self._writer.apply_scopes(outcome.scopes)
+        if outcome.users is not None:
+            self._writer.apply_users(outcome.users)
         self._writer.apply_keys(outcome.keys)
         if outcome.position != self._position:
             now_s = self._clock() + outcome.offset_s

@@ -12,13 +12,16 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 from gateway.core.model import KeyTable, LiveKey, Permission, TenantState
+from gateway.core.policy import DEFAULT_POLICY, KeyPolicy
 from gateway.core.tokens import DEFAULT_PREFIX
-from gateway.store.base import LiveRow, Scopes
+from gateway.store.base import LiveRow, Scopes, Users
 
 SLICE = 4000
 """Entries looked at before other work gets its turn: about a millisecond."""
 
 _SAFE = re.compile(r"[A-Za-z0-9._-]+").fullmatch
+
+_PERMISSIONS = {permission.word: permission for permission in Permission}
 
 Entry = tuple[bytes, LiveKey]
 
@@ -33,7 +36,6 @@ class EntryBuilder:
         self.load = 0
         self._words: dict[str, str] = {}
         self._scopes: dict[tuple[str, str | None, str], bytes] = {}
-        self._permissions = {permission.word: permission for permission in Permission}
 
     def __call__(self, row: LiveRow) -> Entry:
         """Return the digest and the live key of a row."""
@@ -50,10 +52,11 @@ class EntryBuilder:
             environment,
             role,
             # A word this version does not know grants the least.
-            self._permissions.get(row.permission, Permission.VIEWER),
+            _PERMISSIONS.get(row.permission, Permission.VIEWER),
             row.expires_at,
             row.revoked_at,
             self.load,
+            word(row.subject_id, row.subject_id) if row.sub_type == "user" else None,
         )
 
     def _scope(self, tenant: str, environment: str | None, role: str) -> bytes:
@@ -67,8 +70,9 @@ class EntryBuilder:
 class TableWriter:
     """Applies what the feed reads; used on the event loop alone."""
 
-    def __init__(self, table: KeyTable) -> None:
+    def __init__(self, table: KeyTable, policy: KeyPolicy = DEFAULT_POLICY) -> None:
         self._table = table
+        self._policy = policy
 
     def apply_keys(self, entries: list[Entry]) -> None:
         """Put each key in the place of its predecessor."""
@@ -79,13 +83,26 @@ class TableWriter:
     def apply_scopes(self, scopes: Scopes) -> None:
         """Replace what is known of tenants and prefixes."""
         self._table.tenants = {
-            # A tenant that sets nothing of its own has its keys switched on.
-            tenant.id: TenantState(api_keys_enabled=tenant.api_keys_enabled is not False)
+            tenant.id: TenantState(api_keys_enabled=tenant.policy(self._policy).api_keys_enabled)
             for tenant in scopes.tenants
         }
         prefixes = {DEFAULT_PREFIX, *scopes.prefixes}
         # One that is not ASCII can begin no token that a field value carries.
         self._table.prefixes = tuple(sorted(p.encode("ascii") for p in prefixes if p.isascii()))
+        self._table.version += 1
+
+    def apply_users(self, users: Users) -> None:
+        """Replace what is known of some users, or of all; who is not mentioned is nothing anywhere."""
+        found: dict[str, dict[str, Permission]] = {}
+        for user_id, tenant_id, word in users.standings:
+            # A word this version does not know grants the least.
+            found.setdefault(user_id, {})[tenant_id] = _PERMISSIONS.get(word, Permission.VIEWER)
+        if users.ids is None:
+            self._table.users = found
+        else:
+            for user_id in users.ids - found.keys():
+                self._table.users.pop(user_id, None)
+            self._table.users.update(found)
         self._table.version += 1
 
     async def sweep_unseen(self, load: int) -> int:

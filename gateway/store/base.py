@@ -8,9 +8,9 @@ the change log are durable together; when it raises, none of them is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from gateway.store.history import (
     Change,
@@ -22,6 +22,7 @@ from gateway.store.history import (
     Reload,
     Scopes,
     Unchanged,
+    Users,
 )
 from gateway.store.records import (
     DAY_MS,
@@ -33,8 +34,15 @@ from gateway.store.records import (
     Environment,
     KeyRecord,
     KeyStatus,
+    Membership,
+    Person,
+    SigningKey,
     Tenant,
+    User,
 )
+from gateway.store.steps import Steps
+
+R = TypeVar("R")
 
 __all__ = [
     "DAY_MS",
@@ -42,25 +50,33 @@ __all__ = [
     "KEPT_AFTER_END_MS",
     "Actor",
     "AuditRow",
+    "CapError",
     "Change",
     "ChangeKind",
     "Delta",
     "DuplicateError",
+    "EndedError",
     "Environment",
     "Follower",
     "KeyRecord",
     "KeyStatus",
     "LiveRow",
     "LoadStart",
+    "MakerEndedError",
+    "Membership",
+    "Person",
     "Position",
     "Reload",
     "Scopes",
+    "SigningKey",
     "Store",
     "StoreError",
     "StoreUrlError",
     "Tenant",
     "Unchanged",
     "UnknownEntityError",
+    "User",
+    "Users",
 ]
 
 
@@ -88,6 +104,29 @@ class DuplicateError(ValueError):
         super().__init__(f"{kind} {entity!r} exists already")
         self.kind = kind
         self.entity = entity
+
+
+class CapError(ValueError):
+    """The subject at the root of a key's lineage has as many active keys as she may."""
+
+    def __init__(self, cap: int) -> None:
+        super().__init__(f"no more than {cap} active keys are allowed: revoke one first")
+        self.cap = cap
+
+
+class MakerEndedError(ValueError):
+    """The key that makes another has ended meanwhile, or the user for whom one is to act has left."""
+
+    def __init__(self) -> None:
+        super().__init__("whoever makes the key has lost the right to meanwhile")
+
+
+class EndedError(ValueError):
+    """The key has ended, and what was asked for is for active keys only."""
+
+    def __init__(self, key_id: str, status: KeyStatus) -> None:
+        super().__init__(f"the key {key_id!r} is {status}")
+        self.status = status
 
 
 class Store(Protocol):
@@ -118,6 +157,17 @@ class Store(Protocol):
         """Tie the store to a pepper unless it is tied already; return the check value that holds."""
         ...
 
+    async def write(self, work: Steps[R]) -> R:
+        """Do a piece of work in one transaction, which other writers wait for; return its result.
+
+        What the work raises is raised here, and leaves nothing behind.
+        """
+        ...
+
+    async def read(self, work: Steps[R]) -> R:
+        """Do a piece of work that only reads, on one snapshot; return its result."""
+        ...
+
     async def insert_key(self, record: KeyRecord, audit: AuditRow) -> KeyRecord:
         """Keep a new key and return it with its number.
 
@@ -146,8 +196,10 @@ class Store(Protocol):
         """Keep a new tenant. Raises DuplicateError."""
         ...
 
-    async def update_tenant(self, tenant: Tenant, audit: AuditRow) -> None:
-        """Keep a tenant's new name and settings. Raises UnknownEntityError."""
+    async def change_tenant(
+        self, tenant_id: str, changes: Mapping[str, Any], at: int, audit: AuditRow
+    ) -> Tenant:
+        """Change some of a tenant's fields and return it. Raises UnknownEntityError."""
         ...
 
     async def tenant(self, tenant_id: str) -> Tenant | None:
@@ -164,10 +216,6 @@ class Store(Protocol):
 
     async def environments(self, *, tenant_id: str | None = None) -> list[Environment]:
         """Return the environments by tenant and id."""
-        ...
-
-    async def audit(self, *, limit: int = 1000) -> list[AuditRow]:
-        """Return the newest rows of the audit, newest first."""
         ...
 
     def follow(self, boot_clock: Callable[[], float]) -> Follower:

@@ -46,6 +46,7 @@ class LiveRow(msgspec.Struct, frozen=True, gc=False):
     permission: str
     expires_at: int
     revoked_at: int | None
+    sub_type: str = "apiKey"
 
 
 class Scopes(msgspec.Struct, frozen=True):
@@ -55,6 +56,20 @@ class Scopes(msgspec.Struct, frozen=True):
     prefixes: tuple[str, ...]
 
 
+Standing = tuple[str, str, str]
+"""What an active user is in one tenant: her id, the tenant's, the role's word."""
+
+
+class Users(msgspec.Struct, frozen=True):
+    """What was read of users: those of ``ids`` (None: all), with the standing of those who have any.
+
+    Whoever is disabled, removed or a member of nothing has none.
+    """
+
+    ids: frozenset[str] | None
+    standings: list[Standing]
+
+
 class Unchanged(msgspec.Struct, frozen=True):
     """Nothing has changed since the position that was shown."""
 
@@ -62,7 +77,8 @@ class Unchanged(msgspec.Struct, frozen=True):
 
 
 class Delta(msgspec.Struct, Generic[T], frozen=True):
-    """What followed a position: ``scopes`` is None when no tenant or environment changed.
+    """What followed a position: ``scopes`` is None when no tenant or environment
+    changed, ``users`` when no user did.
 
     ``more`` says that further changes wait. ``latest_at`` is when the newest one was committed.
     """
@@ -70,6 +86,7 @@ class Delta(msgspec.Struct, Generic[T], frozen=True):
     position: Position
     keys: list[T]
     scopes: Scopes | None
+    users: Users | None
     more: bool
     latest_at: int
     offset_s: float
@@ -86,6 +103,7 @@ class LoadStart(msgspec.Struct, frozen=True):
 
     position: Position
     scopes: Scopes
+    users: Users
     pepper_check: bytes | None
     offset_s: float
 

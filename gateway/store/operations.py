@@ -1,15 +1,13 @@
-"""What happens inside one transaction, written once for every engine.
+"""What happens to keys, tenants and the change log inside one transaction, for every engine.
 
-Each operation is a generator: it yields the queries it needs and is sent their rows; its return
-value is the transaction's. The engine decides how to wait, and rolls back when one raises. Time
-and randomness are arguments or come from ``secrets``. Imports ``core`` and ``store`` only.
+Time and randomness are arguments or come from ``secrets``. Imports ``core`` and ``store`` only.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Generator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -19,58 +17,74 @@ from gateway.store.base import (
     DEFAULT_TENANT,
     Actor,
     AuditRow,
-    Change,
+    CapError,
     ChangeKind,
-    Delta,
     DuplicateError,
     Environment,
     KeyRecord,
-    LiveRow,
-    LoadStart,
-    Position,
-    Reload,
-    Scopes,
+    MakerEndedError,
     Tenant,
     UnknownEntityError,
 )
+from gateway.store.steps import Query, Row, Steps
 from gateway.store.texts import Migration
 
-CHANGES_A_READ = 1000
 PEPPER_CHECK = "pepper_check"
 
 T = TypeVar("T")
-R = TypeVar("R")
-Row = tuple[Any, ...]
 
 
-class Query(NamedTuple):
-    """A named text and its parameters; with ``many`` it runs once for each row of them.
+def insert_key(record: KeyRecord, audit: AuditRow, *, cap: int | None = None) -> Steps[KeyRecord]:
+    """Keep one key under the next number of its tenant.
 
-    ``literal``: ``name`` is the text itself (a migration's statement).
+    ``cap`` is how many active keys the subject at the root of its lineage may have. Raises
+    UnknownEntityError (tenant, environment), CapError, MakerEndedError.
     """
-
-    name: str
-    args: Sequence[Any] = ()
-    many: bool = False
-    literal: bool = False
-
-
-Steps = Generator[Query, list[Row], R]
-
-
-def insert_key(record: KeyRecord, audit: AuditRow) -> Steps[KeyRecord]:
-    """Keep one key under the next number of its tenant."""
     numbers = yield Query("take_key_numbers", (record.tenant_id, 1))
     if not numbers:
         raise UnknownEntityError("tenant", record.tenant_id)
+    # The tenant's row is locked by now, so that of many at once each sees what the others made.
+    yield from _check_maker(record, cap)
     if record.environment_id is not None:
         found = yield Query("environment", (record.tenant_id, record.environment_id))
         if not found:
             raise UnknownEntityError("environment", record.environment_id)
     record = msgspec.structs.replace(record, number=numbers[0][0])
-    yield Query("insert_key", _values(record))
-    yield from _recorded(audit, record.created_at)
+    yield Query("insert_key", values_of(record))
+    yield from recorded(audit, record.created_at)
     return record
+
+
+def _check_maker(record: KeyRecord, cap: int | None) -> Steps[None]:
+    """Raise unless the maker still may make this key, and has room for one more."""
+    if record.created_by_key is not None:
+        rows = yield Query("key", (record.created_by_key,))
+        if not rows or key_of(rows[0]).status(record.created_at) != "active":
+            raise MakerEndedError
+    if record.sub_type == "user":
+        standing = yield Query("standing", (record.subject_id, record.tenant_id))
+        if not standing:
+            raise MakerEndedError
+    if record.root_id is not None and cap is not None:
+        ((count,),) = yield Query("active_keys", (record.tenant_id, record.root_id, record.created_at))
+        if count >= cap:
+            raise CapError(cap)
+
+
+def change_key(key_id: str, description: str, at: int, audit: AuditRow) -> Steps[KeyRecord]:
+    """Change a key's description. Raises UnknownEntityError."""
+    yield Query("describe_key", (key_id, description, at))
+    rows = yield Query("key", (key_id,))
+    if not rows:
+        raise UnknownEntityError("key", key_id)
+    yield from recorded(audit, at)
+    return key_of(rows[0])
+
+
+def key_by_digest(digest: bytes) -> Steps[KeyRecord | None]:
+    """Return the key with a digest."""
+    rows = yield Query("key_by_digest", (digest,))
+    return key_of(rows[0]) if rows else None
 
 
 def insert_keys(records: Sequence[KeyRecord], actor: Actor) -> Steps[int]:
@@ -83,7 +97,7 @@ def insert_keys(records: Sequence[KeyRecord], actor: Actor) -> Steps[int]:
             raise UnknownEntityError("tenant", tenant_id)
         first = numbers[0][0] - len(own) + 1
         numbered += [msgspec.structs.replace(r, number=first + i) for i, r in enumerate(own)]
-    yield Query("insert_key", [_values(record) for record in numbered], many=True)
+    yield Query("insert_key", [values_of(record) for record in numbered], many=True)
     at = max(record.created_at for record in numbered)
     head = yield Query("take_change_numbers", (len(numbered),))
     first = head[0][0] - len(numbered) + 1
@@ -92,7 +106,7 @@ def insert_keys(records: Sequence[KeyRecord], actor: Actor) -> Steps[int]:
         [(first + i, secrets.token_hex(8), "key", r.id, at) for i, r in enumerate(numbered)],
         many=True,
     )
-    yield Query("insert_audit", _values(audit_row(actor, "key.import", "key", f"{len(numbered)} keys", at)))
+    yield Query("insert_audit", values_of(audit_row(actor, "key.import", "key", f"{len(numbered)} keys", at)))
     return len(numbered)
 
 
@@ -103,19 +117,23 @@ def revoke_key(key_id: str, at: int, by: str, audit: AuditRow) -> Steps[tuple[Ke
     if not rows:
         raise UnknownEntityError("key", key_id)
     if done:
-        yield from _recorded(audit, at)
+        yield from recorded(audit, at)
     return key_of(rows[0]), bool(done)
 
 
 def insert_tenant(tenant: Tenant, audit: AuditRow) -> Steps[None]:
     """Keep a new tenant."""
-    if not (yield Query("insert_tenant", _values(tenant))):
+    if not (yield Query("insert_tenant", values_of(tenant))):
         raise DuplicateError("tenant", tenant.id)
-    yield from _recorded(audit, tenant.created_at)
+    yield from recorded(audit, tenant.created_at)
 
 
-def update_tenant(tenant: Tenant, audit: AuditRow) -> Steps[None]:
-    """Keep a tenant's new name and settings."""
+def change_tenant(tenant_id: str, changes: Mapping[str, Any], at: int, audit: AuditRow) -> Steps[Tenant]:
+    """Change some of a tenant's fields, read in the same transaction so that none of another's is lost."""
+    rows = yield Query("tenant", (tenant_id,))
+    if not rows:
+        raise UnknownEntityError("tenant", tenant_id)
+    tenant = msgspec.structs.replace(tenant_of(rows[0]), **changes, updated_at=at)
     values = (
         tenant.id,
         tenant.name,
@@ -125,18 +143,18 @@ def update_tenant(tenant: Tenant, audit: AuditRow) -> Steps[None]:
         tenant.scim_client_expiry,
         tenant.updated_at,
     )
-    if not (yield Query("update_tenant", values)):
-        raise UnknownEntityError("tenant", tenant.id)
-    yield from _recorded(audit, tenant.updated_at)
+    yield Query("update_tenant", values)
+    yield from recorded(audit, at)
+    return tenant
 
 
 def insert_environment(environment: Environment, audit: AuditRow) -> Steps[None]:
     """Keep a new environment of a tenant that exists."""
     if not (yield Query("tenant", (environment.tenant_id,))):
         raise UnknownEntityError("tenant", environment.tenant_id)
-    if not (yield Query("insert_environment", _values(environment))):
+    if not (yield Query("insert_environment", values_of(environment))):
         raise DuplicateError("environment", environment.id)
-    yield from _recorded(audit, environment.created_at)
+    yield from recorded(audit, environment.created_at)
 
 
 def migration(step: Migration, at: int) -> Steps[None]:
@@ -166,50 +184,6 @@ def tie_pepper(check: bytes) -> Steps[bytes]:
 def read(name: str, *args: Any) -> Steps[list[Row]]:
     """Return the rows of one query."""
     return (yield Query(name, args))
-
-
-def begin_load(offset_s: float) -> Steps[LoadStart]:
-    """Read the head of a full load: where the history stands, and the small tables."""
-    ((number, change_id),) = yield Query("change_head")
-    checks = yield Query("fact", (PEPPER_CHECK,))
-    scopes = yield from _scopes()
-    return LoadStart(
-        # A head without its row is a history that cannot be followed: no id will ever match "".
-        position=Position(number, change_id or ""),
-        scopes=scopes,
-        pepper_check=bytes(checks[0][0]) if checks else None,
-        offset_s=offset_s,
-    )
-
-
-def changes_after(
-    position: Position, build: Callable[[LiveRow], T], offset_s: float
-) -> Steps[Delta[T] | Reload]:
-    """Return what followed a position, or that its history is not this store's."""
-    ((head, _),) = yield Query("change_head")
-    if head < position.number:
-        return Reload(f"the change log stands at {head}, before {position.number}")
-    known = yield Query("change_id", (position.number,))
-    if not known or known[0][0] != position.id:
-        return Reload(f"change {position.number} is not the one that was read before")
-    last = min(head, position.number + CHANGES_A_READ)
-    changes = [Change(*row) for row in (yield Query("changes_between", (position.number, last)))]
-    if len(changes) != last - position.number:
-        return Reload(f"changes are missing between {position.number} and {last}")
-    if not changes:
-        return Delta(position, [], None, False, 0, offset_s)
-    changed = yield Query("live_keys_changed", (position.number, last))
-    scopes = None
-    if any(change.kind != "key" for change in changes):
-        scopes = yield from _scopes()
-    return Delta(
-        position=Position(last, changes[-1].id),
-        keys=[build(LiveRow(*row)) for row in changed],
-        scopes=scopes,
-        more=last < head,
-        latest_at=changes[-1].at,
-        offset_s=offset_s,
-    )
 
 
 def audit_row(
@@ -251,25 +225,15 @@ def environment_of(row: Row) -> Environment:
     return Environment(**dict(zip(Environment.__struct_fields__, row, strict=True)))
 
 
-def audit_of(row: Row) -> AuditRow:
-    """Return the record of a row of the ``audit`` query."""
-    return AuditRow(**dict(zip(AuditRow.__struct_fields__, row, strict=True)))
-
-
-def _scopes() -> Steps[Scopes]:
-    tenants = yield Query("tenants")
-    prefixes = yield Query("prefixes")
-    return Scopes(tuple(map(tenant_of, tenants)), tuple(row[0] for row in prefixes))
-
-
-def _recorded(audit: AuditRow, at: int) -> Steps[None]:
-    """Write the audit row and the change of what was just done."""
-    yield Query("insert_audit", _values(audit))
+def recorded(audit: AuditRow, at: int) -> Steps[None]:
+    """Write the audit row and the change of what was just done, so that one is not without the other."""
+    yield Query("insert_audit", values_of(audit))
     head = yield Query("take_change_numbers", (1,))
     yield Query("insert_change", (head[0][0], secrets.token_hex(8), audit.kind, audit.entity, at))
 
 
-def _values(record: msgspec.Struct) -> tuple[Any, ...]:
+def values_of(record: msgspec.Struct) -> tuple[Any, ...]:
+    """Return a record's fields in order, as the engines' parameters."""
     return tuple(
         value.word if isinstance(value, Permission) else value for value in msgspec.structs.astuple(record)
     )

@@ -4,28 +4,70 @@
 -- name: key
 SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
     description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,
-    expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier
+    expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier,
+    root_id, removed_at
 FROM api_keys WHERE id = $1
+
+-- name: key_by_digest
+SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
+    description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,
+    expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier,
+    root_id, removed_at
+FROM api_keys WHERE digest = $1
+
+-- name: active_keys
+SELECT COUNT(*) FROM api_keys
+WHERE tenant_id = $1 AND root_id = $2 AND revoked_at IS NULL AND expires_at > $3
+
+-- name: describe_key
+UPDATE api_keys SET description = $2, updated_at = $3 WHERE id = $1
+
+-- name: remove_key
+UPDATE api_keys SET removed_at = $2 WHERE id = $1 AND removed_at IS NULL RETURNING id
+
+-- name: standing
+SELECT memberships.role FROM memberships JOIN users ON users.id = memberships.user_id
+WHERE memberships.user_id = $1 AND memberships.tenant_id = $2
+    AND users.disabled_at IS NULL AND users.removed_at IS NULL
+
+-- name: key_page
+SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
+    description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,
+    expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier,
+    root_id, removed_at
+FROM api_keys
+WHERE tenant_id = $1 AND removed_at IS NULL
+    AND (CAST($2 AS TEXT) IS NULL OR created_by = $2)
+    AND (CAST($3 AS TEXT) IS NULL OR subject_id = $3)
+    AND (CAST($4 AS TEXT) IS NULL OR created_by = $4 OR subject_id = $4)
+    AND (CAST($5 AS TEXT) IS NULL OR CASE
+        WHEN revoked_at IS NOT NULL THEN 'revoked' WHEN expires_at <= $6 THEN 'expired' ELSE 'active'
+    END = $5)
+    AND (CAST($7 AS TEXT) IS NULL
+        OR (/*sort*/, id) /*beyond*/ (SELECT /*sort*/, id FROM api_keys WHERE id = $7))
+ORDER BY /*sort*/ /*order*/, id /*order*/ LIMIT $8
 
 -- name: keys
 SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
     description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,
-    expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier
+    expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier,
+    root_id, removed_at
 FROM api_keys ORDER BY tenant_id, number
 
 -- name: keys_of_tenant
 SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
     description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,
-    expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier
+    expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier,
+    root_id, removed_at
 FROM api_keys WHERE tenant_id = $1 ORDER BY number
 
 -- name: insert_key
 INSERT INTO api_keys (id, number, tenant_id, environment_id, subject_id, sub_type, created_by,
     created_by_key, name, description, role, permission, intended_use, prefix, last_four, hash_algo,
     created_at, updated_at, expires_at, revoked_at, revoked_by, replaces, last_used_at, digest,
-    pepper_id, locator, verifier)
+    pepper_id, locator, verifier, root_id, removed_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-    $21, $22, $23, $24, $25, $26, $27)
+    $21, $22, $23, $24, $25, $26, $27, $28, $29)
 
 -- name: take_key_numbers
 UPDATE tenants SET last_number = last_number + $2 WHERE id = $1 RETURNING last_number
@@ -33,6 +75,21 @@ UPDATE tenants SET last_number = last_number + $2 WHERE id = $1 RETURNING last_n
 -- name: revoke_key
 UPDATE api_keys SET revoked_at = $2, revoked_by = $3, updated_at = $2
 WHERE id = $1 AND revoked_at IS NULL RETURNING id
+
+-- name: end_key
+UPDATE api_keys SET expires_at = $2, updated_at = $3 WHERE id = $1
+
+-- name: successor
+SELECT id FROM api_keys WHERE replaces = $1 AND revoked_at IS NULL
+
+-- name: descendants
+WITH RECURSIVE line (id) AS (
+    SELECT id FROM api_keys WHERE created_by_key = $1
+    UNION
+    SELECT api_keys.id FROM api_keys
+    JOIN line ON api_keys.created_by_key = line.id OR api_keys.replaces = line.id
+)
+SELECT id FROM line ORDER BY id
 
 -- name: tenant
 SELECT id, name, api_keys_enabled, max_keys_per_user, max_api_key_expiry, scim_client_expiry,
@@ -52,7 +109,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING id
 -- name: update_tenant
 UPDATE tenants SET name = $2, api_keys_enabled = $3, max_keys_per_user = $4, max_api_key_expiry = $5,
     scim_client_expiry = $6, updated_at = $7
-WHERE id = $1 RETURNING id
+WHERE id = $1
 
 -- name: environment
 SELECT id, tenant_id, prefix, created_at, updated_at FROM environments WHERE tenant_id = $1 AND id = $2
@@ -74,9 +131,19 @@ SELECT DISTINCT prefix FROM environments ORDER BY prefix
 INSERT INTO audit (id, at, actor, action, kind, entity, tenant_id, source, request_id, detail)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 
--- name: audit
+-- name: audit_tenant
+SELECT tenant_id FROM audit WHERE id = $1
+
+-- name: audit_page
 SELECT id, at, actor, action, kind, entity, tenant_id, source, request_id, detail
-FROM audit ORDER BY id DESC LIMIT $1
+FROM audit
+WHERE (CAST($1 AS TEXT) IS NULL OR tenant_id = $1)
+    AND (CAST($2 AS TEXT) IS NULL OR actor = $2)
+    AND (CAST($3 AS TEXT) IS NULL OR action = $3 OR substr(action, 1, length($3) + 1) = $3 || '.')
+    AND (CAST($4 AS TEXT) IS NULL OR entity = $4)
+    AND (CAST($5 AS BIGINT) IS NULL OR at >= $5)
+    AND (CAST($6 AS TEXT) IS NULL OR id < $6)
+ORDER BY id DESC LIMIT $7
 
 -- name: take_change_numbers
 UPDATE change_counter SET number = number + $1 RETURNING number
@@ -95,13 +162,15 @@ SELECT id FROM changes WHERE number = $1
 SELECT number, id, kind, entity, at FROM changes WHERE number > $1 AND number <= $2 ORDER BY number
 
 -- name: live_keys_changed
-SELECT digest, id, subject_id, tenant_id, environment_id, role, permission, expires_at, revoked_at
+SELECT digest, id, subject_id, tenant_id, environment_id, role, permission, expires_at, revoked_at,
+    sub_type
 FROM api_keys
 WHERE digest IS NOT NULL
     AND id IN (SELECT entity FROM changes WHERE number > $1 AND number <= $2 AND kind = 'key')
 
 -- name: live_keys
-SELECT digest, id, subject_id, tenant_id, environment_id, role, permission, expires_at, revoked_at
+SELECT digest, id, subject_id, tenant_id, environment_id, role, permission, expires_at, revoked_at,
+    sub_type
 FROM api_keys
 WHERE digest IS NOT NULL AND expires_at > $1 AND (revoked_at IS NULL OR revoked_at > $1)
 
@@ -124,3 +193,71 @@ INSERT INTO schema_migrations (version, name, applied_at) VALUES ($1, $2, $3)
 
 -- name: table_names [sqlite]
 SELECT name FROM sqlite_master WHERE type = 'table'
+
+-- name: user
+SELECT id, email, password_hash, default_tenant_id, disabled_at, removed_at, created_at, updated_at
+FROM users WHERE id = $1
+
+-- name: user_by_email
+SELECT id, email, password_hash, default_tenant_id, disabled_at, removed_at, created_at, updated_at
+FROM users WHERE email = $1 AND removed_at IS NULL
+
+-- name: users
+SELECT id, email, password_hash, default_tenant_id, disabled_at, removed_at, created_at, updated_at
+FROM users
+WHERE removed_at IS NULL
+    AND (CAST($1 AS TEXT) IS NULL OR id IN (SELECT user_id FROM memberships WHERE tenant_id = $1))
+ORDER BY email
+
+-- name: insert_user
+INSERT INTO users (id, email, password_hash, default_tenant_id, disabled_at, removed_at, created_at,
+    updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING id
+
+-- name: update_user
+UPDATE users SET email = $2, password_hash = $3, default_tenant_id = $4, disabled_at = $5, removed_at = $6,
+    updated_at = $7
+WHERE id = $1
+
+-- name: memberships
+SELECT user_id, tenant_id, role, created_at FROM memberships WHERE user_id = $1 ORDER BY created_at, tenant_id
+
+-- name: all_memberships
+SELECT user_id, tenant_id, role, created_at FROM memberships ORDER BY user_id, created_at, tenant_id
+
+-- name: insert_membership
+INSERT INTO memberships (user_id, tenant_id, role, created_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT DO NOTHING RETURNING user_id
+
+-- name: update_membership
+UPDATE memberships SET role = $3 WHERE user_id = $1 AND tenant_id = $2 RETURNING user_id
+
+-- name: delete_membership
+DELETE FROM memberships WHERE user_id = $1 AND tenant_id = $2 RETURNING user_id
+
+-- name: keys_acting_as
+SELECT id FROM api_keys
+WHERE subject_id = $1 AND sub_type = 'user' AND revoked_at IS NULL
+    AND (CAST($2 AS TEXT) IS NULL OR tenant_id = $2)
+ORDER BY id
+
+-- name: standings
+SELECT memberships.user_id, memberships.tenant_id, memberships.role FROM memberships
+JOIN users ON users.id = memberships.user_id
+WHERE users.disabled_at IS NULL AND users.removed_at IS NULL
+
+-- name: standings_changed
+SELECT memberships.user_id, memberships.tenant_id, memberships.role FROM memberships
+JOIN users ON users.id = memberships.user_id
+WHERE users.disabled_at IS NULL AND users.removed_at IS NULL
+    AND users.id IN (SELECT entity FROM changes WHERE number > $1 AND number <= $2 AND kind = 'user')
+
+-- name: signing_keys
+SELECT kid, public_pem, sealed, pepper_id, created_at, retired_at FROM signing_keys ORDER BY created_at, kid
+
+-- name: insert_signing_key
+INSERT INTO signing_keys (kid, public_pem, sealed, pepper_id, created_at, retired_at)
+VALUES ($1, $2, $3, $4, $5, $6)
+
+-- name: retire_signing_keys
+UPDATE signing_keys SET retired_at = $1 WHERE retired_at IS NULL

@@ -5,11 +5,12 @@ Instants are epoch milliseconds; a record is a value and never changes.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from gateway.core.model import Permission
+from gateway.core.policy import KeyPolicy
 
 DEFAULT_TENANT = "default"
 DAY_MS = 86_400_000
@@ -17,7 +18,7 @@ KEPT_AFTER_END_MS = 30 * DAY_MS
 """How long a key that has ended can still be told from one that never was."""
 
 KeyStatus = Literal["active", "expired", "revoked"]
-ChangeKind = Literal["key", "tenant", "environment"]
+ChangeKind = Literal["key", "tenant", "environment", "user", "signing_key"]
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +26,8 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     ``digest`` is HMAC-SHA-256(pepper ``pepper_id``, token), ``verifier`` the token's argon2id
     string, ``locator`` the leading part of the token that finds it. The token itself is nowhere.
+    ``root_id`` is the subject at the root of the lineage, against whom the key counts (None: the
+    operator's, who knows no cap). A removed key is revoked too, and no longer shown.
     """
 
     id: str
@@ -54,6 +57,8 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     pepper_id: str | None
     locator: str
     verifier: str
+    root_id: str | None = None
+    removed_at: int | None = None
 
     def status(self, now_ms: int) -> KeyStatus:
         """Return what the key is at ``now_ms``: revoked, else expired, else active."""
@@ -77,6 +82,16 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     updated_at: int
 
+    def policy(self, default: KeyPolicy) -> KeyPolicy:
+        """Return what is in effect for this tenant's keys: its own settings, else ``default``'s."""
+        return KeyPolicy(
+            *(_first(getattr(self, n), getattr(default, n)) for n in KeyPolicy.__struct_fields__)
+        )
+
+
+def _first(own: Any, default: Any) -> Any:
+    return default if own is None else own
+
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """A part of a tenant whose tokens begin with ``prefix``."""
@@ -86,6 +101,56 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str
     created_at: int
     updated_at: int
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """A person; ``id`` is her subject id, ``email`` in lower case what she logs in with."""
+
+    id: str
+    email: str
+    password_hash: str
+    default_tenant_id: str | None
+    disabled_at: int | None = None
+    removed_at: int | None = None
+    created_at: int
+    updated_at: int
+
+    def __repr__(self) -> str:
+        return f"User(id={self.id!r})"
+
+
+class Membership(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user is in one tenant: viewer, editor or admin."""
+
+    user_id: str
+    tenant_id: str
+    role: Permission
+    created_at: int
+
+
+class Person(msgspec.Struct, frozen=True):
+    """A user with her memberships, oldest first."""
+
+    user: User
+    memberships: tuple[Membership, ...]
+
+    def role_in(self, tenant_id: str) -> Permission | None:
+        """Return what she is in a tenant; None: nothing."""
+        return next((m.role for m in self.memberships if m.tenant_id == tenant_id), None)
+
+
+class SigningKey(msgspec.Struct, frozen=True):
+    """A key that signs tokens; ``sealed`` is its private half, encrypted under a key of the pepper."""
+
+    kid: str
+    public_pem: str
+    sealed: bytes
+    pepper_id: str
+    created_at: int
+    retired_at: int | None = None
+
+    def __repr__(self) -> str:
+        return f"SigningKey(kid={self.kid!r})"
 
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True):

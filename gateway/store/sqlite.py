@@ -14,11 +14,11 @@ import functools
 import itertools
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gateway.store import operations as ops
 from gateway.store.base import (
@@ -33,6 +33,7 @@ from gateway.store.base import (
 from gateway.store.sqlite_files import close, connect, prepare, told_as_store_error, use_wal
 from gateway.store.sqlite_follow import SqliteFollower
 from gateway.store.sqlite_steps import drive, schema_version
+from gateway.store.steps import Row, Steps
 from gateway.store.texts import Migration, migrations
 
 BULK_BATCH = 1000
@@ -73,11 +74,19 @@ class SqliteStore:
 
     async def tie_pepper(self, check: bytes) -> bytes:
         """Tie the store to a pepper unless it is tied; return the check value that holds."""
-        return await self._write(ops.tie_pepper(check))
+        return await self.write(ops.tie_pepper(check))
+
+    async def write(self, work: Steps[R]) -> R:
+        """Do a piece of work in one transaction, behind those of all other writers."""
+        return await self._in_thread(functools.partial(self._transaction, "BEGIN IMMEDIATE", work))
+
+    async def read(self, work: Steps[R]) -> R:
+        """Do a piece of work that only reads, on one snapshot."""
+        return await self._in_thread(functools.partial(self._transaction, "BEGIN", work))
 
     async def insert_key(self, record: KeyRecord, audit: AuditRow) -> KeyRecord:
         """Keep a new key and return it with its number."""
-        return await self._write(ops.insert_key(record, audit))
+        return await self.write(ops.insert_key(record, audit))
 
     async def bulk_insert(self, records: Iterable[KeyRecord], actor: Actor) -> int:
         """Keep many keys in short transactions; other work goes between them."""
@@ -87,7 +96,7 @@ class SqliteStore:
         try:
             while batch := list(itertools.islice(source, size)):
                 began = time.monotonic()
-                total += await self._write(ops.insert_keys(batch, actor))
+                total += await self.write(ops.insert_keys(batch, actor))
                 fitting = size * BULK_TRANSACTION_S / (time.monotonic() - began)
                 size = max(BULK_BATCH, min(int(fitting), 2 * size, BULK_LARGEST_BATCH))
         finally:
@@ -96,7 +105,7 @@ class SqliteStore:
 
     async def revoke_key(self, key_id: str, at: int, by: str, audit: AuditRow) -> tuple[KeyRecord, bool]:
         """Revoke a key for good; return it, and whether this call did it."""
-        return await self._write(ops.revoke_key(key_id, at, by, audit))
+        return await self.write(ops.revoke_key(key_id, at, by, audit))
 
     async def key(self, key_id: str) -> KeyRecord | None:
         """Return one key."""
@@ -110,11 +119,13 @@ class SqliteStore:
 
     async def insert_tenant(self, tenant: Tenant, audit: AuditRow) -> None:
         """Keep a new tenant."""
-        await self._write(ops.insert_tenant(tenant, audit))
+        await self.write(ops.insert_tenant(tenant, audit))
 
-    async def update_tenant(self, tenant: Tenant, audit: AuditRow) -> None:
-        """Keep a tenant's new name and settings."""
-        await self._write(ops.update_tenant(tenant, audit))
+    async def change_tenant(
+        self, tenant_id: str, changes: Mapping[str, Any], at: int, audit: AuditRow
+    ) -> Tenant:
+        """Change some of a tenant's fields and return it."""
+        return await self.write(ops.change_tenant(tenant_id, changes, at, audit))
 
     async def tenant(self, tenant_id: str) -> Tenant | None:
         """Return one tenant."""
@@ -127,7 +138,7 @@ class SqliteStore:
 
     async def insert_environment(self, environment: Environment, audit: AuditRow) -> None:
         """Keep a new environment of a tenant."""
-        await self._write(ops.insert_environment(environment, audit))
+        await self.write(ops.insert_environment(environment, audit))
 
     async def environments(self, *, tenant_id: str | None = None) -> list[Environment]:
         """Return the environments by tenant and id."""
@@ -137,10 +148,6 @@ class SqliteStore:
             else self._read("environments_of_tenant", tenant_id)
         )
         return [ops.environment_of(row) for row in rows]
-
-    async def audit(self, *, limit: int = 1000) -> list[AuditRow]:
-        """Return the newest rows of the audit, newest first."""
-        return [ops.audit_of(row) for row in await self._read("audit", limit)]
 
     def follow(self, boot_clock: Callable[[], float]) -> SqliteFollower:
         """Return a reader for a key table, with a thread and a connection of its own."""
@@ -158,13 +165,10 @@ class SqliteStore:
             raise StoreError(f"the store {self._path} has been closed") from None
         return await asyncio.shield(future)
 
-    async def _write(self, steps: ops.Steps[R]) -> R:
-        return await self._in_thread(functools.partial(self._transaction, "BEGIN IMMEDIATE", steps))
+    async def _read(self, name: str, *args: object) -> list[Row]:
+        return await self.read(ops.read(name, *args))
 
-    async def _read(self, name: str, *args: object) -> list[ops.Row]:
-        return await self._in_thread(functools.partial(self._transaction, "BEGIN", ops.read(name, *args)))
-
-    def _transaction(self, begin: str, steps: ops.Steps[R]) -> R:
+    def _transaction(self, begin: str, steps: Steps[R]) -> R:
         with told_as_store_error(self._path), self._connection() as connection:
             try:
                 return drive(connection, begin, steps)

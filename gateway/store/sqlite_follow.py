@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from gateway.store import operations as ops
 from gateway.store.base import (
     KEPT_AFTER_END_MS,
     Delta,
@@ -26,6 +25,7 @@ from gateway.store.base import (
     StoreError,
     Unchanged,
 )
+from gateway.store.following import begin_load, changes_after
 from gateway.store.sqlite_files import FileState, connect, file_state, told_as_store_error
 from gateway.store.sqlite_steps import bound, drive, schema_version
 from gateway.store.texts import migrations, queries
@@ -84,7 +84,7 @@ class SqliteFollower:
                 version = self._data_version(connection)
                 if self._read_at == (version, position):
                     return Unchanged(self._offset())
-                outcome = drive(connection, "BEGIN", ops.changes_after(position, build, self._offset()))
+                outcome = drive(connection, "BEGIN", changes_after(position, build, self._offset()))
             except sqlite3.Error:
                 # Whatever is wrong with the file, the next poll begins with a fresh connection.
                 self._disconnect()
@@ -99,7 +99,7 @@ class SqliteFollower:
                 connection = self._current()
                 version = self._data_version(connection)
                 connection.execute("BEGIN")
-                start = drive(connection, None, ops.begin_load(self._offset()))
+                start = drive(connection, None, begin_load(self._offset()))
                 ended_after = int(time.time() * 1000) - KEPT_AFTER_END_MS
                 self._cursor = connection.execute(queries("sqlite")["live_keys"], bound((ended_after,)))
             except sqlite3.Error:

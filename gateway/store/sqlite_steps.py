@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from gateway.store.operations import Query, Row, Steps
-from gateway.store.texts import queries
+from gateway.store.steps import Query, Row, Steps
+from gateway.store.texts import queries, text_of
 
 R = TypeVar("R")
 
@@ -55,7 +55,7 @@ def _run(connection: sqlite3.Connection, steps: Steps[R]) -> R:
 
 
 def _execute(connection: sqlite3.Connection, query: Query) -> list[Row]:
-    text = query.name if query.literal else queries("sqlite")[query.name]
+    text = text_of(query, "sqlite")
     if query.many:
         connection.executemany(text, map(bound, query.args))
         return []

@@ -1,6 +1,6 @@
 """Read the SQL that the engines share: the named queries, and the numbered migrations.
 
-Imports nothing of the project.
+Imports ``store`` only.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import functools
 import re
 from importlib import resources
 from typing import NamedTuple
+
+from gateway.store.steps import Query
 
 _NAME = re.compile(r"^-- name: (\w+)(?: \[(\w+)\])?\n", re.MULTILINE)
 _MIGRATION = re.compile(r"([0-9]{4})_\w+\.sql")
@@ -31,6 +33,14 @@ def queries(engine: str) -> dict[str, str]:
         if marked == engine or (not marked and name not in found):
             found[name] = text.strip()
     return found
+
+
+def text_of(query: Query, engine: str) -> str:
+    """Return the text that a query runs on an engine."""
+    text = query.name if query.literal else queries(engine)[query.name]
+    for place, words in query.fill:
+        text = text.replace(place, words)
+    return text
 
 
 @functools.cache

@@ -170,7 +170,6 @@ UNBUILT = [
     "store: {url: postgresql://h/d}",
     "propagation: {outage_grace: 1s}",
     "propagation: {kept_table: /t}",
-    "key_policy: {max_keys_per_user: 5}",
     "login: {token_ttl: 1h}",
     "issuers: [{issuer: x}]",
     "trusted_proxies: [10.0.0.0/8]",

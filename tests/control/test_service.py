@@ -7,7 +7,7 @@ import datetime
 import re
 import time
 import unicodedata
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,56 +20,14 @@ from gateway.control.errors import Invalid, NotFound, Refused
 from gateway.control.lifetime import instant, rfc3339
 from gateway.control.names import checked_name
 from gateway.control.passwords import Argon2Pool, HasherBusyError
-from gateway.control.service import CreatedKey, KeyService
+from gateway.control.service import KeyService
 from gateway.control.views import key_view
-from gateway.core.model import Permission, Role
-from gateway.core.tokens import Digester, is_opaque
+from gateway.core.model import Permission
+from gateway.core.policy import KeyPolicy
+from gateway.core.tokens import is_opaque
 from gateway.store.base import Actor, Store
-from gateway.store.urls import open_store
-
-ANN = Actor(name="cli:ann@here", source="cli")
-DIGESTER = Digester([b"a pepper for the tests of the service"])
-ROLES = {
-    "MediaEditor": Role("MediaEditor", Permission.EDITOR, ("/api/v2/sites",)),
-    "Boss": Role("Boss", Permission.ADMIN),
-}
-NOW = datetime.datetime(2026, 3, 1, 12, 30, 45, 678000, tzinfo=datetime.UTC)
-NOW_MS = int(NOW.timestamp() * 1000)
-
-
-class FastHasher:
-    """Stands in for argon2 where a test makes many keys; shows nothing of the secret."""
-
-    async def hash(self, secret: str) -> str:
-        return f"$argon2id$for-tests${len(secret)}"
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = open_store(f"sqlite://{tmp_path}/gateway.db")
-    await store.migrate()
-    yield store
-    await store.close()
-
-
-@pytest.fixture
-def clock() -> list[float]:
-    return [NOW_MS / 1000]
-
-
-@pytest.fixture
-def service(store: Store, clock: list[float]) -> KeyService:
-    return KeyService(store, DIGESTER, FastHasher(), ROLES, clock=lambda: clock[0])
-
-
-@pytest.fixture
-def make(service: KeyService) -> Callable[..., Any]:
-    async def create(**fields: Any) -> CreatedKey:
-        return await service.create_key(
-            ANN, **({"tenant": "default", "name": "one", "permission": "viewer"} | fields)
-        )
-
-    return create
+from tests.control.samples import ANN, DIGESTER, NOW_MS, ROLES, FastHasher
+from tests.store.samples import audited
 
 
 async def test_a_new_key_is_stored_by_two_verifiers_and_never_as_itself(store: Store, tmp_path: Path) -> None:
@@ -208,9 +166,29 @@ async def test_the_tenants_maximum_binds_new_keys(make: Callable[..., Any], serv
     with pytest.raises(Invalid, match="ttl must be no later than 2026-03-02"):
         await make(ttl="25h")
     assert (await service.show_key(before.record.id)).expires_at == before.record.expires_at
-    for bad in ("PT0S", "soon", "P"):
+    for bad in ("PT0S", "soon", "P", "P1Y1D", "P367D", "P13M"):
         with pytest.raises(Invalid, match="max_api_key_expiry"):
             await service.set_tenant(ANN, "default", max_api_key_expiry=bad)
+
+
+async def test_settings_of_a_tenant_are_its_own_or_the_policys(store: Store) -> None:
+    policy = KeyPolicy(api_keys_enabled=False, max_keys_per_user=5, max_api_key_expiry="PT24H")
+    service = KeyService(store, DIGESTER, FastHasher(), ROLES, policy, clock=lambda: NOW_MS / 1000)
+    tenant = await service.show_tenant("default")
+    assert service.policy_of(tenant) == policy
+    with pytest.raises(Refused, match="switched off"):
+        await service.create_key(ANN, tenant="default", name="one", permission="viewer")
+    tenant = await service.set_tenant(ANN, "default", api_keys_enabled=True, max_keys_per_user=0)
+    assert service.policy_of(tenant) == KeyPolicy(True, 0, "PT24H", "P365D")
+    made = await service.create_key(ANN, tenant="default", name="one", permission="viewer")
+    assert made.record.expires_at == NOW_MS + 86_400_000
+    tenant = await service.set_tenant(ANN, "default", api_keys_enabled=None, scim_client_expiry="P2D")
+    assert service.policy_of(tenant) == KeyPolicy(False, 0, "PT24H", "P2D")
+    (newest,) = [row for row in await audited(store) if "scim" in (row.detail or "")]
+    assert newest.detail == '{"api_keys_enabled":null,"scim_client_expiry":"P2D"}'
+    for count in (-1, 1001):
+        with pytest.raises(Invalid, match="max_keys_per_user"):
+            await service.set_tenant(ANN, "default", max_keys_per_user=count)
 
 
 async def test_a_leap_days_key_ends_on_the_last_of_february(
@@ -327,7 +305,7 @@ async def test_revoking_twice_says_so_and_changes_nothing(
     assert second.record == first.record
     assert (second.record.revoked_at, second.record.revoked_by) == (NOW_MS, ANN.name)
     assert key_view(second.record, NOW_MS)["revokedAt"] == "2026-03-01T12:30:45.678Z"
-    assert sorted(row.action for row in await store.audit() if row.source == "cli") == [
+    assert sorted(row.action for row in await audited(store) if row.source == "cli") == [
         "key.create",
         "key.revoke",
     ]
@@ -354,7 +332,7 @@ async def test_every_change_is_audited_with_who_when_and_where(
     await service.set_tenant(ANN, "acme", api_keys_enabled=False)
     await service.add_environment(ANN, "e", tenant="acme")
     made = await make()
-    rows = [row for row in await store.audit() if row.actor == ANN.name]
+    rows = [row for row in await audited(store) if row.actor == ANN.name]
     assert {(row.action, row.kind, row.entity) for row in rows} == {
         ("tenant.create", "tenant", "acme"),
         ("tenant.update", "tenant", "acme"),

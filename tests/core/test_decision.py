@@ -197,3 +197,37 @@ def test_remembering_a_proof_changes_no_decision(steps: list[tuple[str, str, str
             table.version += 1
         else:
             now += float(what)
+
+
+@pytest.mark.parametrize(
+    ("standing", "read", "write"),
+    [
+        (None, "holder_disabled", "holder_disabled"),
+        (Permission.VIEWER, "root", "permission_denied"),
+        (Permission.EDITOR, "root", "root"),
+        (Permission.ADMIN, "root", "root"),
+    ],
+)
+@pytest.mark.parametrize("elsewhere", [None, Permission.ADMIN])
+def test_a_key_that_acts_for_a_user_is_what_she_is_in_its_tenant_now(
+    standing: Permission | None, elsewhere: Permission | None, read: str, write: str
+) -> None:
+    table = a_table()
+    put(table, "editor", live_key("editor", Permission.EDITOR, user_id="subject_ann"))
+    places = {"default": standing, "acme": elsewhere}
+    table.users["subject_ann"] = {tenant: role for tenant, role in places.items() if role is not None}
+    snapshot = a_snapshot(table)
+    assert outcome(decide(a_head("GET /root", "editor"), snapshot, NOW)) == read
+    assert outcome(decide(a_head("DELETE /root", "editor"), snapshot, NOW)) == write
+    decision = decide(a_head("GET /root", "editor"), snapshot, NOW)
+    if isinstance(decision, Forward):
+        assert decision.permission is not None
+        assert decision.permission <= Permission.EDITOR
+
+
+def test_a_viewers_key_gains_nothing_from_a_user_who_is_more() -> None:
+    table = a_table()
+    put(table, "viewer", live_key("viewer", Permission.VIEWER, user_id="subject_ann"))
+    table.users["subject_ann"] = {"default": Permission.ADMIN}
+    head = a_head("DELETE /root", "viewer")
+    assert outcome(decide(head, a_snapshot(table), NOW)) == "permission_denied"

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import secrets
 import time
 from pathlib import Path
 
 import pytest
 
+from gateway.control.domain import DomainService, KeyWish
+from gateway.control.passwords import Argon2Pool
 from gateway.core.tokens import make_token
+from gateway.keys.peppers import open_digester
+from gateway.store.base import Actor
+from gateway.store.urls import open_store
 from tests.conftest import Start
 from tests.wire.backend import eventually
 from tests.wire.client import Client, Response, assert_refused, get
-from tests.wire.product import Product, make_key, revoke
+from tests.wire.product import Product, cli, make_key, revoke
 
 WITHIN = 1.2  # a second, and the moment that the command itself takes to end after its commit
 
@@ -67,6 +74,75 @@ def test_revocation_reaches_a_kept_connection(gateway: Product) -> None:
             return client.send(get("/kept", key=made["secretKey"])).response().code == "key_revoked"
 
         eventually(refused, within=WITHIN, why="a kept connection keeps a dead key")
+
+
+def test_keys_of_a_tenant_that_is_switched_off_are_refused_until_it_is_on_again(product: Start) -> None:
+    gateway = product()
+
+    def switch(word: str, expected: str) -> None:
+        done = cli("tenants", "set", "default", "--api-keys-enabled", word, store=gateway.store)
+        assert done.returncode == 0, done.stderr
+        eventually(lambda: code(gateway, gateway.keys.viewer) == expected, within=WITHIN, why=word)
+
+    assert code(gateway, gateway.keys.viewer) == "served"
+    switch("false", "holder_disabled")
+    switch("true", "served")
+
+
+def test_policy_of_the_configuration_holds_for_tenants_that_say_nothing(product: Start) -> None:
+    gateway = product({"key_policy": {"api_keys_enabled": False}})
+    assert code(gateway, gateway.keys.viewer) == "holder_disabled"
+    assert cli("tenants", "set", "default", "--api-keys-enabled", "true", store=gateway.store).returncode == 0
+    eventually(lambda: code(gateway, gateway.keys.viewer) == "served", within=WITHIN)
+
+
+def acting_key(store_file: Path, email: str) -> str:
+    """Make a user, and a key that acts as her; return its token."""
+
+    async def make() -> str:
+        store = open_store(f"sqlite://{store_file}")
+        hasher = Argon2Pool(threads=1)
+        try:
+            service = DomainService(store, await open_digester(store), hasher, {})
+            actor = Actor(name="test")
+            password = secrets.token_hex()
+            ann = await service.add_user(actor, email, tenant="default", role="editor", password=password)
+            principal = service.principal_of_user(ann, "default")
+            wish = KeyWish(name="hers", as_subject=True)
+            return (await service.create_key_as(principal, actor, wish)).token
+        finally:
+            hasher.close()
+            await store.close()
+
+    return asyncio.run(make())
+
+
+def test_a_key_that_acts_as_a_user_follows_her_within_a_second(product: Start) -> None:
+    gateway = product()
+    key = acting_key(gateway.store, "ann@example.com")
+    eventually(lambda: code(gateway, key) == "served", within=WITHIN, why="created, not known")
+
+    def change(*arguments: str) -> None:
+        done = cli("users", *arguments, store=gateway.store)
+        assert done.returncode == 0, done.stderr
+
+    def write() -> str:
+        with Client(gateway.port) as client:
+            response = client.send(get("/propagation", key=key, method="DELETE")).response()
+        return "served" if response.status == 200 else str(response.code)
+
+    assert write() == "served"
+    change("set", "ann@example.com", "--tenant", "default", "--role", "viewer")
+    eventually(lambda: write() == "permission_denied", within=WITHIN, why="she is a viewer now")
+    assert code(gateway, key) == "served"
+    change("set", "ann@example.com", "--tenant", "default", "--role", "admin")
+    eventually(lambda: write() == "served", within=WITHIN, why="she is an admin now")
+    change("set", "ann@example.com", "--enabled", "false")
+    eventually(lambda: code(gateway, key) == "holder_disabled", within=WITHIN, why="she is disabled")
+    change("set", "ann@example.com", "--enabled", "true")
+    eventually(lambda: code(gateway, key) == "served", within=WITHIN, why="she is enabled again")
+    change("remove", "ann@example.com", "--tenant", "default", "--yes")
+    eventually(lambda: code(gateway, key) == "key_revoked", within=WITHIN, why="she has left")
 
 
 QUICK = {"propagation": {"bound": "2s", "poll": "200ms", "fresh": "700ms"}}

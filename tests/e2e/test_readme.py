@@ -76,7 +76,7 @@ def test_every_setting_is_told_with_its_default() -> None:
     for setting in SETTINGS:
         if setting.in_file:
             value = None if setting.default is None else setting.kind.write(setting.default)
-            expected[setting.name] = "null" if value is None else str(value)
+            expected[setting.name] = value if isinstance(value, str) else json.dumps(value)
     assert rows == expected
 
 

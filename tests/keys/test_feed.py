@@ -10,10 +10,10 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from gateway.core.model import KeyTable
+from gateway.core.policy import KeyPolicy
 from gateway.core.tokens import Digester
 from gateway.keys.clock import boot_clock
 from gateway.keys.feed import Feed
@@ -127,13 +127,25 @@ async def test_what_other_processes_do_is_seen_within_a_second(
         assert table.version > version
     await store.insert_tenant(a_tenant("acme"), audit(kind="tenant", entity="acme"))
     await until(lambda: "acme" in table.tenants)
-    off = msgspec.structs.replace(a_tenant("acme"), api_keys_enabled=False)
-    await store.update_tenant(off, audit(kind="tenant", entity="acme"))
+    off = audit(kind="tenant", entity="acme")
+    await store.change_tenant("acme", {"api_keys_enabled": False}, now_ms(), off)
     await until(lambda: not table.tenants["acme"].api_keys_enabled)
     assert feed.loads == 1
     assert propagations
     assert max(propagations) < SOON_S
     await other.close()
+
+
+@pytest.mark.parametrize("own", [None, True, False])
+@pytest.mark.parametrize("default", [True, False])
+async def test_tenants_that_say_nothing_follow_the_policy(
+    store: Store, table: KeyTable, own: bool | None, default: bool
+) -> None:
+    await store.insert_tenant(a_tenant("acme", api_keys_enabled=own), audit(kind="tenant"))
+    feed = Feed(store, table, DIGESTER, policy=KeyPolicy(api_keys_enabled=default))
+    await feed.sync()
+    assert table.tenants["acme"].api_keys_enabled is (default if own is None else own)
+    await feed.stop()
 
 
 async def test_a_quiet_store_keeps_the_table_young_and_unchanged(feed: Feed, table: KeyTable) -> None:

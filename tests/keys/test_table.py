@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gateway.core.model import KeyTable, LiveKey, Permission, TenantState
 from gateway.keys.table import EntryBuilder, TableWriter
-from gateway.store.base import LiveRow, Scopes
+from gateway.store.base import LiveRow, Scopes, Users
 from tests.store.samples import a_tenant
 
 
@@ -40,6 +40,28 @@ def test_the_identity_lines_are_those_of_the_key() -> None:
         revoked_at=None,
     )
     assert key.key_id == "apk_1"
+
+
+def test_a_key_that_acts_for_a_user_names_her() -> None:
+    assert EntryBuilder()(a_row(sub_type="user"))[1].user_id == "subject_1"
+    assert EntryBuilder()(a_row(sub_type="apiKey"))[1].user_id is None
+    assert EntryBuilder()(a_row(sub_type="externalClient"))[1].user_id is None
+
+
+def test_users_are_replaced_one_by_one_or_all_at_once() -> None:
+    table = KeyTable()
+    writer = TableWriter(table)
+    writer.apply_users(Users(None, [("a", "t", "admin"), ("a", "u", "viewer"), ("b", "t", "nonsense")]))
+    assert table.users == {
+        "a": {"t": Permission.ADMIN, "u": Permission.VIEWER},
+        "b": {"t": Permission.VIEWER},
+    }
+    version = table.version
+    writer.apply_users(Users(frozenset({"a", "c"}), [("c", "t", "editor")]))
+    assert table.users == {"b": {"t": Permission.VIEWER}, "c": {"t": Permission.EDITOR}}
+    assert table.version > version
+    writer.apply_users(Users(None, []))
+    assert table.users == {}
 
 
 def test_keys_of_one_scope_share_its_objects() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from gateway.core.model import Permission
 from gateway.core.uuid7 import uuid7
-from gateway.store.base import DAY_MS, Actor, AuditRow, ChangeKind, KeyRecord, Tenant
+from gateway.store.audit import AuditFilter, audit_page
+from gateway.store.base import DAY_MS, Actor, AuditRow, ChangeKind, KeyRecord, Store, Tenant
 from gateway.store.operations import audit_row
 
 ACTOR = Actor(name="cli:tester@here", source="test")
@@ -52,6 +53,11 @@ def audit(
     action: str = "key.create", kind: ChangeKind = "key", entity: str = "x", tenant: str | None = None
 ) -> AuditRow:
     return audit_row(ACTOR, action, kind, entity, now_ms(), tenant)
+
+
+async def audited(store: Store) -> list[AuditRow]:
+    """Return the whole audit, newest first."""
+    return await store.read(audit_page(AuditFilter(), 1000))
 
 
 def audit_of(record: KeyRecord) -> AuditRow:

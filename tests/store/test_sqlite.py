@@ -21,7 +21,7 @@ from gateway.store.base import LiveRow, Reload, Store, StoreError
 from gateway.store.sqlite_files import refuse_network, told_as_store_error
 from gateway.store.texts import migrations, queries
 from gateway.store.urls import open_store
-from tests.store.samples import ACTOR, a_key, audit_of
+from tests.store.samples import ACTOR, a_key, audit_of, audited
 
 # Makes keys until told to stop, and prints each one's id once it is durable.
 WRITER = """
@@ -320,7 +320,7 @@ async def test_an_import_on_a_slow_disk_keeps_to_small_transactions(
     monkeypatch.setattr("gateway.store.sqlite.BULK_TRANSACTION_S", 0.0)
     store = await made(path)
     await store.bulk_insert((a_key() for _ in range(3500)), ACTOR)
-    imports = [row.entity for row in await store.audit() if row.action == "key.import"]
+    imports = [row.entity for row in await audited(store) if row.action == "key.import"]
     assert sorted(imports) == ["1000 keys"] * 3 + ["500 keys"]
     await store.close()
 

@@ -20,8 +20,9 @@ from gateway.store.base import (
     StoreError,
     UnknownEntityError,
 )
+from gateway.store.texts import migrations
 from gateway.store.urls import open_store
-from tests.store.samples import ACTOR, a_key, a_tenant, audit, audit_of, now_ms
+from tests.store.samples import ACTOR, a_key, a_tenant, audit, audit_of, audited, now_ms
 
 
 def live_id(row: LiveRow) -> str:
@@ -38,7 +39,7 @@ async def position_of(store: Store) -> Position:
 
 async def test_a_new_store_has_the_tenant_default_and_says_what_it_applied(store_url: str) -> None:
     store = open_store(store_url)
-    assert await store.migrate() == ["0001_initial"]
+    assert await store.migrate() == [migration.name for migration in migrations()]
     assert await store.migrate() == []
     assert [tenant.id for tenant in await store.tenants()] == ["default"]
     await store.close()
@@ -48,20 +49,24 @@ async def test_a_key_comes_back_as_it_was_kept(store: Store) -> None:
     await store.insert_environment(
         Environment(id="prod", tenant_id="default", prefix="qs_live_", created_at=1, updated_at=1), audit()
     )
+    maker = a_key()
+    maker = await store.insert_key(maker, audit_of(maker))
     key = a_key(
         environment_id="prod",
         description="für Ärzte",
         role="MediaEditor",
         permission=Permission.EDITOR,
         intended_use="ci",
-        created_by_key="apk_1",
+        created_by_key=maker.id,
         replaces="apk_2",
         last_used_at=5,
+        root_id="subject_1",
+        removed_at=6,
     )
     kept = await store.insert_key(key, audit_of(key))
-    assert kept == msgspec.structs.replace(key, number=1)
+    assert kept == msgspec.structs.replace(key, number=2)
     assert await store.key(key.id) == kept
-    assert await store.keys(tenant_id="default") == [kept]
+    assert await store.keys(tenant_id="default") == [maker, kept]
 
 
 async def test_numbers_count_within_a_tenant(store: Store) -> None:
@@ -86,7 +91,7 @@ async def test_a_failed_insert_leaves_nothing_behind(store: Store) -> None:
             await store.insert_key(broken, audit_of(broken))
     assert len(await store.keys()) == 1
     assert await position_of(store) == before
-    assert len(await store.audit()) == 2
+    assert len(await audited(store)) == 2
     second = a_key()
     assert (await store.insert_key(second, audit_of(second))).number == 2
 
@@ -102,7 +107,7 @@ async def test_revoking_is_final_and_done_once(store: Store) -> None:
     assert not done
     assert again == revoked
     assert await position_of(store) == position
-    assert [row.action for row in await store.audit()].count("key.revoke") == 1
+    assert [row.action for row in await audited(store)].count("key.revoke") == 1
     with pytest.raises(UnknownEntityError):
         await store.revoke_key("apk_none", 1, "ann", audit())
 
@@ -114,10 +119,12 @@ async def test_tenants_and_environments_are_kept_once(store: Store) -> None:
     with pytest.raises(DuplicateError):
         await store.insert_tenant(tenant, audit())
     changed = msgspec.structs.replace(tenant, api_keys_enabled=True, name="Acme", updated_at=9)
-    await store.update_tenant(changed, audit())
+    assert (
+        await store.change_tenant("acme", {"api_keys_enabled": True, "name": "Acme"}, 9, audit()) == changed
+    )
     assert await store.tenant("acme") == changed
     with pytest.raises(UnknownEntityError):
-        await store.update_tenant(a_tenant("nobody"), audit())
+        await store.change_tenant("nobody", {}, 9, audit())
     environment = Environment(id="e", tenant_id="acme", prefix="qs_", created_at=1, updated_at=2)
     await store.insert_environment(environment, audit())
     with pytest.raises(DuplicateError):
@@ -128,10 +135,18 @@ async def test_tenants_and_environments_are_kept_once(store: Store) -> None:
     assert await store.environments(tenant_id="default") == []
 
 
+async def test_settings_that_are_changed_at_once_are_all_kept(store: Store) -> None:
+    changes = [{"api_keys_enabled": False}, {"max_keys_per_user": 3}, {"max_api_key_expiry": "P2D"}]
+    await asyncio.gather(*(store.change_tenant("default", change, 9, audit()) for change in changes))
+    kept = await store.tenant("default")
+    assert kept is not None
+    assert (kept.api_keys_enabled, kept.max_keys_per_user, kept.max_api_key_expiry) == (False, 3, "P2D")
+
+
 async def test_every_change_stands_in_the_audit_with_who_and_where(store: Store) -> None:
     key = a_key()
     await store.insert_key(key, audit_of(key))
-    newest = (await store.audit(limit=1))[0]
+    newest = (await audited(store))[0]
     assert (newest.actor, newest.source, newest.action) == (ACTOR.name, "test", "key.create")
     assert (newest.kind, newest.entity, newest.tenant_id) == ("key", key.id, "default")
     assert abs(newest.at - now_ms()) < 60_000

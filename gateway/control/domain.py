@@ -1,0 +1,219 @@
+"""The domain service as the wire dialects call it: each operation in the name of a principal.
+
+What the operator does by the command line, ``KeyService`` does without asking; here the rules of
+``grants`` come first. Imports ``core``, ``store`` and its own plane.
+
+Promise: a key of another tenant is not found, exactly as one that never was.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.control import grants
+from gateway.control.errors import Forbidden, Invalid, NotFound, Unauthenticated
+from gateway.control.grants import Principal
+from gateway.control.making import CreatedKey
+from gateway.control.names import checked_description
+from gateway.control.service import KeyService, RevokedKey, RotatedKey
+from gateway.core.model import Permission
+from gateway.core.refusals import Reason
+from gateway.store import people
+from gateway.store.base import Actor, KeyRecord, KeyStatus, Person, UnknownEntityError
+from gateway.store.listing import SORTS, KeyFilter, KeyPage, Place, key_page
+from gateway.store.operations import change_key, key_by_digest
+
+LARGEST_PAGE = 100
+
+
+class KeyWish(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller wants of a new key; what is None is left to the rules.
+
+    ``as_subject``: it acts as the caller does, instead of having a subject of its own.
+    """
+
+    name: str
+    description: str = ""
+    permission: str | None = None
+    ttl: str | None = None
+    expires_at: str | None = None
+    environment: str | None = None
+    intended_use: str | None = None
+    as_subject: bool = False
+    external: bool = False
+
+
+class KeyWanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which keys a caller wants to see; ``own``: only hers, where the dialect shows no others."""
+
+    created_by: str | None = None
+    subject_id: str | None = None
+    status: KeyStatus | None = None
+    own: bool = False
+
+
+class DomainService(KeyService):
+    """Keys in the name of a principal; the actor says from where, for the audit."""
+
+    async def principal_of_key(self, token: bytes) -> Principal:
+        """Return whom a key proves, as things stand now. Raises Unauthenticated, Forbidden."""
+        record = await self._store.read(key_by_digest(self._digester.digest(token)))
+        if record is None:
+            raise Unauthenticated(Reason.KEY_UNKNOWN)
+        status = record.status(self.now_ms())
+        if status != "active":
+            raise Unauthenticated(Reason.KEY_REVOKED if status == "revoked" else Reason.KEY_EXPIRED)
+        tenant = await self.show_tenant(record.tenant_id)
+        role = self._roles.get(record.role)
+        if role is None or not self.policy_of(tenant).api_keys_enabled:
+            raise Forbidden("keys of this holder are switched off at present")
+        permission = min(record.permission, role.permission, Permission.EDITOR)
+        user_id = None
+        if record.sub_type == grants.ACTS_AS_USER:
+            user_id = record.subject_id
+            permission = min(permission, await self._standing(user_id, record.tenant_id))
+        return Principal(
+            subject_id=record.subject_id,
+            name=record.id,
+            tenant_id=record.tenant_id,
+            permission=permission,
+            role=role.name,
+            routes=role.routes,
+            key_id=record.id,
+            user_id=user_id,
+            root_id=record.root_id or record.subject_id,
+        )
+
+    def principal_of_user(self, person: Person, tenant_id: str) -> Principal:
+        """Return a user as she is in a tenant now. Raises Forbidden when she is nothing there."""
+        role = person.role_in(tenant_id)
+        if role is None or person.user.disabled_at is not None:
+            raise Forbidden("the user is not active in this organisation")
+        return Principal(
+            subject_id=person.user.id,
+            name=person.user.email,
+            tenant_id=tenant_id,
+            permission=role,
+            role=role.word,
+            user_id=person.user.id,
+            root_id=person.user.id,
+        )
+
+    async def create_key_as(self, principal: Principal, actor: Actor, wish: KeyWish) -> CreatedKey:
+        """Make a key of the principal's tenant, with no more than she has.
+
+        Raises Forbidden (a viewer asks, more than she has, over the cap, keys switched off),
+        Invalid, NotFound (environment).
+        """
+        maker = grants.maker(principal, as_subject=wish.as_subject, external=wish.external)
+        role = self._role(self._default_role(principal, wish))
+        grants.check_grant(principal, role)
+        return await self.create_key(
+            actor,
+            tenant=principal.tenant_id,
+            name=wish.name,
+            permission=role.name,
+            ttl=wish.ttl,
+            expires_at=wish.expires_at,
+            environment=wish.environment,
+            description=wish.description,
+            intended_use=wish.intended_use,
+            maker=maker,
+        )
+
+    async def show_key_as(self, principal: Principal, key_id: str) -> KeyRecord:
+        """Return a key of the principal's tenant. Raises NotFound."""
+        record = await self._store.key(key_id)
+        if record is None or not grants.sees(principal, record):
+            raise NotFound("key", key_id)
+        return record
+
+    async def list_keys_as(
+        self, principal: Principal, wanted: KeyWanted, place: Place, *, limit: int = 20
+    ) -> KeyPage:
+        """Return one page of the tenant's keys; with ``own`` only hers, unless she is an admin.
+
+        Pages are stable while keys are added. Raises Invalid (limit, sort, a cursor of no page).
+        """
+        if not 1 <= limit <= LARGEST_PAGE:
+            raise Invalid("limit", f"must be a whole number from 1 to {LARGEST_PAGE}")
+        if place.sort not in SORTS:
+            raise Invalid("sort", f"must be one of {', '.join(SORTS)}, with + or - in front")
+        if place.after is not None and place.before is not None:
+            raise Invalid("startingAfter", "and endingBefore exclude one another: give one of them")
+        narrowed = KeyFilter(
+            tenant_id=principal.tenant_id,
+            created_by=wanted.created_by,
+            subject_id=wanted.subject_id,
+            status=wanted.status,
+            own=principal.subject_id if wanted.own and not principal.is_admin else None,
+        )
+        try:
+            return await self._store.read(key_page(narrowed, place, limit, self.now_ms()))
+        except UnknownEntityError:
+            raise Invalid("cursor", "is not a key of this list") from None
+
+    async def describe_key_as(
+        self, principal: Principal, actor: Actor, key_id: str, description: str
+    ) -> KeyRecord:
+        """Change a key's description. Raises NotFound, Forbidden, Invalid."""
+        await self._managed(principal, key_id)
+        changed = checked_description(description)
+        audit = self._audit(actor, "key.update", "key", key_id, principal.tenant_id)
+        try:
+            return await self._store.write(change_key(key_id, changed, self.now_ms(), audit))
+        except UnknownEntityError:
+            raise NotFound("key", key_id) from None
+
+    async def revoke_key_as(
+        self, principal: Principal, actor: Actor, key_id: str, *, descendants: bool = False
+    ) -> RevokedKey:
+        """Revoke a key of one's own, or any as an admin. Raises NotFound, Forbidden."""
+        await self._managed(principal, key_id)
+        return await self.revoke_key(actor, key_id, descendants=descendants)
+
+    async def remove_key_as(self, principal: Principal, actor: Actor, key_id: str) -> bool:
+        """Remove a key as its owner, or revoke somebody else's as an admin; tell whether it is removed.
+
+        A removed key is refused for ever and no longer shown. Raises NotFound, Forbidden.
+        """
+        record = await self._managed(principal, key_id)
+        if grants.owns(principal, record):
+            await self.remove_key(actor, key_id)
+            return True
+        await self.revoke_key(actor, key_id)
+        return False
+
+    async def rotate_key_as(
+        self, principal: Principal, actor: Actor, key_id: str, *, overlap: str | None = None
+    ) -> RotatedKey:
+        """Make a successor of a key, no stronger than the principal. Raises NotFound, Forbidden, Invalid."""
+        record = await self._managed(principal, key_id)
+        role = self._roles.get(record.role)
+        if role is None:
+            raise Forbidden(f"the role {record.role!r} is no longer configured")
+        grants.check_grant(principal, role)
+        wanted = {} if overlap is None else {"overlap": overlap}
+        return await self.rotate_key(actor, key_id, maker=grants.maker(principal), **wanted)
+
+    async def _managed(self, principal: Principal, key_id: str) -> KeyRecord:
+        record = await self.show_key_as(principal, key_id)
+        grants.check_manages(principal, record)
+        return record
+
+    async def _standing(self, user_id: str, tenant_id: str) -> Permission:
+        """Return what a user is in a tenant now. Raises Forbidden when nothing."""
+        person = await self._store.read(people.person(user_id))
+        role = person.role_in(tenant_id) if person is not None else None
+        if person is None or role is None or person.user.disabled_at is not None:
+            raise Forbidden("the user for whom this key acts is not active here")
+        return role
+
+    def _default_role(self, principal: Principal, wish: KeyWish) -> str:
+        if wish.permission is not None:
+            if wish.as_subject:
+                raise Invalid("permission", "is the subject's own for a key that acts as its subject")
+            return wish.permission
+        if not wish.as_subject:
+            return Permission.VIEWER.word
+        return principal.role if principal.key_id else min(principal.permission, Permission.EDITOR).word

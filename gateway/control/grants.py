@@ -1,0 +1,126 @@
+"""Who may do what to which key: rules over values, and nothing else.
+
+Pure: imports ``core`` and the store's records. Each rule raises ``Forbidden`` with a sentence, or
+returns what was asked for.
+
+Promise: nobody grants more than she has, neither in permission nor in reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from gateway.control.errors import Forbidden
+from gateway.core.model import Permission, Role
+from gateway.core.routes import within
+from gateway.store.base import Actor, KeyRecord
+
+OWN_SUBJECT = "apiKey"
+ACTS_AS_USER = "user"
+EXTERNAL_CLIENT = "externalClient"
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom a credential proved, in one tenant, with what she may do there now.
+
+    Attributes:
+        subject_id: the user's id, or the subject of the key.
+        name: how the audit calls her: a user's address, a key's id.
+        routes: the path prefixes that she is limited to; empty: everywhere.
+        role: the name of the role that she has.
+        key_id: the key that she showed; None: she logged in.
+        user_id: the user that she is or acts as; None: a key with a subject of its own.
+        root_id: against whom the keys count that she makes.
+    """
+
+    subject_id: str
+    name: str
+    tenant_id: str
+    permission: Permission
+    role: str
+    root_id: str
+    routes: tuple[str, ...] = ()
+    key_id: str | None = None
+    user_id: str | None = None
+
+    @property
+    def is_admin(self) -> bool:
+        """Tell whether she may do to any key of the tenant what its owner may."""
+        return self.permission is Permission.ADMIN
+
+    def actor(self, source: str, request_id: str | None = None) -> Actor:
+        """Return who the audit says it was."""
+        return Actor(name=self.name, source=source, request_id=request_id)
+
+
+class Maker(msgspec.Struct, frozen=True, kw_only=True):
+    """Who makes a key, as its record keeps it, and for whom the key is to act.
+
+    ``acts_as`` None gives the key a subject of its own. ``root_id`` None is the operator, who knows
+    no cap.
+    """
+
+    created_by: str
+    created_by_key: str | None = None
+    root_id: str | None = None
+    acts_as: str | None = None
+    sub_type: str = OWN_SUBJECT
+
+
+def maker(principal: Principal, *, as_subject: bool = False, external: bool = False) -> Maker:
+    """Return who makes a key when ``principal`` asks. Raises Forbidden.
+
+    ``as_subject``: the key acts as she does; ``external``: it is an external client's, by admins alone.
+    """
+    if principal.permission < Permission.EDITOR:
+        raise Forbidden("a viewer makes no keys: ask an editor or an admin")
+    if external and not principal.is_admin:
+        raise Forbidden("keys of external clients are made by admins alone")
+    acts_as_user = as_subject and not external and principal.user_id is not None
+    own = EXTERNAL_CLIENT if external else OWN_SUBJECT
+    return Maker(
+        created_by=principal.subject_id,
+        created_by_key=principal.key_id,
+        root_id=principal.root_id,
+        acts_as=principal.subject_id if as_subject and not external else None,
+        sub_type=ACTS_AS_USER if acts_as_user else own,
+    )
+
+
+def check_grant(principal: Principal, role: Role) -> None:
+    """Raise Forbidden unless ``principal`` may give a key this role."""
+    if role.permission > min(principal.permission, Permission.EDITOR):
+        raise Forbidden(f"a key with permission {principal.permission.word} cannot grant {role.name}")
+    if not reaches(principal.routes, role.routes):
+        raise Forbidden(f"the role {role.name} reaches further than the one that asks for it")
+
+
+def reaches(outer: Sequence[str], inner: Sequence[str]) -> bool:
+    """Tell whether every path of ``inner`` is one of ``outer``; empty means everywhere."""
+    if not outer:
+        return True
+    if not inner:
+        return False
+    return all(any(within(path.encode(), prefix.encode()) for prefix in outer) for path in inner)
+
+
+def owns(principal: Principal, record: KeyRecord) -> bool:
+    """Tell whether a key is hers: she made it, it acts as her, or it is the key that she showed."""
+    return principal.subject_id in (record.created_by, record.subject_id)
+
+
+def sees(principal: Principal, record: KeyRecord) -> bool:
+    """Tell whether a key exists for her; another tenant's, and a removed one, do not."""
+    return record.tenant_id == principal.tenant_id and record.removed_at is None
+
+
+def check_manages(principal: Principal, record: KeyRecord) -> None:
+    """Raise Forbidden unless she may change, rotate or end this key of her tenant."""
+    if principal.is_admin:
+        return
+    if principal.permission < Permission.EDITOR:
+        raise Forbidden("a viewer changes no keys: ask an editor or an admin")
+    if not owns(principal, record):
+        raise Forbidden("the key is somebody else's: its owner or an admin may change it")

@@ -1,0 +1,143 @@
+"""The keys that sign login tokens: made once, sealed in the store, rotated without breaking a token.
+
+Every replica reads the same keys. The private half leaves the store sealed (AES-256-GCM under a key
+of the pepper, bound to the key's id), and is opened only to sign. Imports ``core``, ``store`` and
+its own plane.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.control.audit import AuditService
+from gateway.control.errors import Conflict
+from gateway.control.lifetime import rfc3339
+from gateway.core.policy import DEFAULT_POLICY, KeyPolicy
+from gateway.core.tokens import Digester
+from gateway.core.uuid7 import uuid7
+from gateway.store.base import Actor, SigningKey, Store
+from gateway.store.signing import keep_signing_key, signing_keys
+
+BITS = 2048
+"""RFC 7518 §3.3: RS256 needs at least 2048."""
+TOKEN_TTL_MS = 3_600_000
+"""How long a retired key's signature still counts: as long as the last token that it signed lives."""
+_LABEL = b"gateway signing keys"
+_NONCE_BYTES = 12
+
+SigningKeyStatus = Literal["active", "retiring", "ended"]
+
+
+class Signing(AuditService):
+    """Makes, lists and rotates signing keys."""
+
+    def __init__(
+        self,
+        store: Store,
+        digester: Digester,
+        policy: KeyPolicy = DEFAULT_POLICY,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Take a migrated store and the digester of its pepper; the rest as ``AuditService`` has it."""
+        super().__init__(store, policy, clock)
+        self._sealer = AESGCM(digester.derived_key(_LABEL))
+        self._pepper_id = digester.pepper_ids[0]
+
+    async def ensure(self, actor: Actor) -> SigningKey:
+        """Return the key that signs, made now if there is none."""
+        active = [key for key in await self.list_keys() if key.retired_at is None]
+        return active[-1] if active else await self._make(actor, rotate=False)
+
+    async def rotate(self, actor: Actor) -> SigningKey:
+        """Make a key that signs from now on; tokens of the one before are honoured until they end."""
+        return await self._make(actor, rotate=True)
+
+    async def list_keys(self) -> list[SigningKey]:
+        """Return every signing key, oldest first."""
+        return await self._store.read(signing_keys())
+
+    def status(self, key: SigningKey) -> SigningKeyStatus:
+        """Return whether a key signs, is honoured for the tokens it signed, or neither."""
+        if key.retired_at is None:
+            return "active"
+        return "retiring" if self.now_ms() < key.retired_at + TOKEN_TTL_MS else "ended"
+
+    def open_private(self, key: SigningKey) -> rsa.RSAPrivateKey:
+        """Return the private half. Raises Conflict when it was sealed under another pepper."""
+        try:
+            nonce, sealed = key.sealed[:_NONCE_BYTES], key.sealed[_NONCE_BYTES:]
+            der = self._sealer.decrypt(nonce, sealed, key.kid.encode())
+        except InvalidTag:
+            raise Conflict(
+                f"the signing key {key.kid} was sealed under another pepper: rotate the signing keys"
+            ) from None
+        private = serialization.load_der_private_key(der, password=None)
+        assert isinstance(private, rsa.RSAPrivateKey)
+        return private
+
+    async def _make(self, actor: Actor, *, rotate: bool) -> SigningKey:
+        key = await asyncio.to_thread(self._new_key)  # hundreds of milliseconds
+        action = "signing_key.rotate" if rotate else "signing_key.create"
+        audit = self._audit(actor, action, "signing_key", key.kid, None)
+        return await self._store.write(keep_signing_key(key, audit, rotate=rotate))
+
+    def _new_key(self) -> SigningKey:
+        private = rsa.generate_private_key(public_exponent=65537, key_size=BITS)
+        now = self.now_ms()
+        kid = f"sig_{uuid7(now, os.urandom(10))}"
+        der = private.private_bytes(
+            serialization.Encoding.DER,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        nonce = os.urandom(_NONCE_BYTES)
+        pem = private.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        return SigningKey(
+            kid=kid,
+            public_pem=pem.decode(),
+            sealed=nonce + self._sealer.encrypt(nonce, der, kid.encode()),
+            pepper_id=self._pepper_id,
+            created_at=now,
+        )
+
+
+def jwk(key: SigningKey) -> dict[str, str]:
+    """Return the public half as a JSON Web Key (RFC 7517, RFC 7518 §6.3.1)."""
+    public = serialization.load_pem_public_key(key.public_pem.encode())
+    assert isinstance(public, rsa.RSAPublicKey)
+    numbers = public.public_numbers()
+    return {
+        "kty": "RSA",
+        "use": "sig",
+        "alg": "RS256",
+        "kid": key.kid,
+        "n": _base64url(numbers.n),
+        "e": _base64url(numbers.e),
+    }
+
+
+def signing_key_view(key: SigningKey, status: SigningKeyStatus) -> dict[str, Any]:
+    """Return a signing key as a JSON object, never its private half."""
+    return {
+        "kid": key.kid,
+        "status": status,
+        "createdAt": rfc3339(key.created_at),
+        "retiredAt": rfc3339(key.retired_at) if key.retired_at is not None else None,
+    }
+
+
+def _base64url(number: int) -> str:
+    content = number.to_bytes((number.bit_length() + 7) // 8, "big")
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()

@@ -1,0 +1,73 @@
+"""Read what a key table needs: everything at first, then what followed a position in the change log.
+
+Imports ``store`` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from gateway.store.history import Change, Delta, LiveRow, LoadStart, Position, Reload, Scopes, Users
+from gateway.store.operations import PEPPER_CHECK, tenant_of
+from gateway.store.steps import Query, Steps
+
+CHANGES_A_READ = 1000
+
+T = TypeVar("T")
+
+
+def begin_load(offset_s: float) -> Steps[LoadStart]:
+    """Read the head of a full load: where the history stands, and the small tables."""
+    ((number, change_id),) = yield Query("change_head")
+    checks = yield Query("fact", (PEPPER_CHECK,))
+    scopes = yield from _scopes()
+    standings = yield Query("standings")
+    return LoadStart(
+        # A head without its row is a history that cannot be followed: no id will ever match "".
+        position=Position(number, change_id or ""),
+        scopes=scopes,
+        users=Users(None, standings),
+        pepper_check=bytes(checks[0][0]) if checks else None,
+        offset_s=offset_s,
+    )
+
+
+def changes_after(
+    position: Position, build: Callable[[LiveRow], T], offset_s: float
+) -> Steps[Delta[T] | Reload]:
+    """Return what followed a position, or that its history is not this store's."""
+    ((head, _),) = yield Query("change_head")
+    if head < position.number:
+        return Reload(f"the change log stands at {head}, before {position.number}")
+    known = yield Query("change_id", (position.number,))
+    if not known or known[0][0] != position.id:
+        return Reload(f"change {position.number} is not the one that was read before")
+    last = min(head, position.number + CHANGES_A_READ)
+    changes = [Change(*row) for row in (yield Query("changes_between", (position.number, last)))]
+    if len(changes) != last - position.number:
+        return Reload(f"changes are missing between {position.number} and {last}")
+    if not changes:
+        return Delta(position, [], None, None, False, 0, offset_s)
+    changed = yield Query("live_keys_changed", (position.number, last))
+    scopes = None
+    if any(change.kind in ("tenant", "environment") for change in changes):
+        scopes = yield from _scopes()
+    users = None
+    if ids := frozenset(change.entity for change in changes if change.kind == "user"):
+        users = Users(ids, (yield Query("standings_changed", (position.number, last))))
+    return Delta(
+        position=Position(last, changes[-1].id),
+        keys=[build(LiveRow(*row)) for row in changed],
+        scopes=scopes,
+        users=users,
+        more=last < head,
+        latest_at=changes[-1].at,
+        offset_s=offset_s,
+    )
+
+
+def _scopes() -> Steps[Scopes]:
+    tenants = yield Query("tenants")
+    prefixes = yield Query("prefixes")
+    return Scopes(tuple(map(tenant_of, tenants)), tuple(row[0] for row in prefixes))
