@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -11,8 +12,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import msgspec
@@ -29,15 +29,17 @@ from gateway.dataplane.listeners import bind_tcp, bind_unix, connection_room
 from gateway.dataplane.server import Server
 from gateway.keys.clock import boot_clock
 from gateway.keys.feed import Feed
-from gateway.keys.peppers import PepperError, open_digester
+from gateway.keys.opening import opened_store
+from gateway.keys.peppers import PepperError
 from gateway.observe import AccessLog, Gauges, Observer, make_registry, open_access_log
 from gateway.store.base import Store, StoreError, StoreUrlError
-from gateway.store.urls import default_store_url, open_store
+from gateway.store.urls import default_store_url
 
 # How long the start waits for the first load before it says that it serves, in seconds.
 FIRST_SYNC_S = 10.0
 # Collecting rarely is enough where nearly all is freed by its count, and each run walks the live objects.
 _GC_THRESHOLDS = (50_000, 50, 100)
+_log = logging.getLogger("gateway.app")
 _boot_clock: Callable[[], float] = boot_clock
 
 
@@ -45,11 +47,20 @@ class StartError(Exception):
     """The gateway cannot start; the text is one sentence for the operator (exit code 1)."""
 
 
-def run(settings: Settings, on_ready: Callable[[Sequence[str]], None] | None = None) -> int:
+class PortTakenError(StartError):
+    """Somebody else listens there."""
+
+
+def run(
+    settings: Settings,
+    on_ready: Callable[[Sequence[str]], None] | None = None,
+    prepare: Callable[[], Awaitable[None]] | None = None,
+) -> int:
     """Serve until a signal ends it; return the exit code.
 
     ``on_ready`` is called with the addresses that are served, once they are bound and the keys are
-    loaded (or ten seconds have passed). Raises StartError.
+    loaded (or ten seconds have passed). ``prepare`` runs before that, when everything is bound and
+    the store is open, but no key has been loaded. Raises StartError.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="gateway: %(message)s")
     settings, notes = _within_open_files(settings)
@@ -57,7 +68,9 @@ def run(settings: Settings, on_ready: Callable[[Sequence[str]], None] | None = N
     with contextlib.ExitStack() as stack:
         listeners = [stack.enter_context(_bound(address)) for address in settings.listen]
         ops_listener = stack.enter_context(_bound(settings.ops_listen))
-        return _run_loop(_serve(settings, listeners, ops_listener, lambda served: tell([*served, *notes])))
+        return _run_loop(
+            _serve(settings, listeners, ops_listener, lambda served: tell([*served, *notes]), prepare)
+        )
 
 
 def _within_open_files(settings: Settings) -> tuple[Settings, list[str]]:
@@ -82,7 +95,8 @@ def _bound(address: Address) -> socket.socket:
     try:
         return bind_unix(address.path) if address.path is not None else bind_tcp(address.host, address.port)
     except OSError as error:
-        raise StartError(f"cannot listen on {address}: {error.strerror or error}") from None
+        kind = PortTakenError if error.errno == errno.EADDRINUSE else StartError
+        raise kind(f"cannot listen on {address}: {error.strerror or error}") from None
 
 
 def _tell(served: Sequence[str]) -> None:
@@ -96,9 +110,10 @@ async def _serve(
     listeners: list[socket.socket],
     ops_listener: socket.socket,
     on_ready: Callable[[Sequence[str]], None],
+    prepare: Callable[[], Awaitable[None]] | None,
 ) -> int:
     async with contextlib.AsyncExitStack() as stack:
-        store, digester = await stack.enter_async_context(_opened_store(settings))
+        store, digester = await _opened_store(settings, stack)
         table = KeyTable()
         observer = Observer(_opened_log(settings, stack))
         feed = Feed(
@@ -112,13 +127,12 @@ async def _serve(
         stack.push_async_callback(feed.stop)
         server = _built_server(settings, table, digester, observer)
         stack.callback(server.close)
+        if prepare is not None:
+            await prepare()
         feed.start()
         gateway = Gateway(settings, server, feed, table)
-        served = [
-            *_listening("listening on", listeners),
-            *_listening("metrics and health on", [ops_listener]),
-        ]
-        served.append(f"keys in {store.location}")
+        served = [f"listening on {_address(listener)}" for listener in listeners]
+        served += [f"metrics and health on {_address(ops_listener)}", f"keys in {store.location}"]
         await server.start(listeners)
         runner = await serve_ops(gateway.ops(observer), ops_listener)
         stack.push_async_callback(runner.cleanup)
@@ -134,26 +148,14 @@ async def _serve(
     return 0
 
 
-@contextlib.asynccontextmanager
-async def _opened_store(settings: Settings) -> AsyncIterator[tuple[Store, Digester]]:
-    secrets = settings.secrets
+async def _opened_store(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[Store, Digester]:
+    pepper, pepper_file = settings.secrets.pepper, settings.secrets.pepper_file
+    url = settings.store_url or default_store_url(os.environ)
+    lent = opened_store(url, pepper=pepper.reveal if pepper else None, pepper_file=pepper_file)
     try:
-        store = open_store(settings.store_url or default_store_url(os.environ))
-    except StoreUrlError as error:
+        return await stack.enter_async_context(lent)
+    except (StoreUrlError, StoreError, PepperError) as error:
         raise StartError(str(error)) from None
-    try:
-        try:
-            await store.migrate()
-            digester = await open_digester(
-                store,
-                pepper=secrets.pepper.reveal if secrets.pepper else None,
-                pepper_file=Path(secrets.pepper_file) if secrets.pepper_file else None,
-            )
-        except (StoreError, PepperError) as error:
-            raise StartError(str(error)) from None
-        yield store, digester
-    finally:
-        await store.close()
 
 
 def _opened_log(settings: Settings, stack: contextlib.AsyncExitStack) -> AccessLog | None:
@@ -187,19 +189,14 @@ def _built_server(settings: Settings, table: KeyTable, digester: Digester, obser
         },
         observer=observer,
         clock=_boot_clock,
+        report=_log.warning,
     )
 
 
-def _listening(word: str, listeners: Sequence[socket.socket]) -> list[str]:
-    """Return a line for each socket that says where it really listens."""
-    lines = []
-    for listener in listeners:
-        name = listener.getsockname()
-        if isinstance(name, tuple):
-            lines.append(f"{word} {Address(host=name[0], port=name[1])}")
-        else:
-            lines.append(f"{word} {Address(path=name)}")
-    return lines
+def _address(listener: socket.socket) -> Address:
+    """Return where a socket really listens."""
+    name = listener.getsockname()
+    return Address(host=name[0], port=name[1]) if isinstance(name, tuple) else Address(path=name)
 
 
 class Gateway:
@@ -217,6 +214,14 @@ class Gateway:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+
+    def _on_hangup(self) -> None:
+        """Take SIGHUP for what it is: the end of a terminal, or somebody's wish for a reload."""
+        if sys.stderr.isatty() or sys.stdin.isatty():
+            self._on_signal(signal.SIGINT)
+        else:
+            _log.warning("SIGHUP changes nothing: start anew to read the configuration again")
 
     def _on_signal(self, number: signal.Signals) -> None:
         """Take a signal to end: SIGINT skips the delay, the second one ends at once."""

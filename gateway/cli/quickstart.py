@@ -35,12 +35,9 @@ _ANYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 @setting_flags("--upstream", "--listen", "--ops-listen")
 def quickstart(**flags: Any) -> None:
     """Serve a demo backend (or --upstream) on loopback, with a viewer and an editor key to try."""
-    from gateway.cli.service import with_service
-
     settings = settings_of(flags)
     if "listen" not in settings.origins:
         settings = msgspec.structs.replace(settings, listen=(LISTEN,))
-    settings, notes = with_free_ports(settings)
     with contextlib.ExitStack() as stack:
         backend = "your upstream"
         if not settings.upstreams:
@@ -50,22 +47,41 @@ def quickstart(**flags: Any) -> None:
             upstreams, routes = single_upstream(Node(demo.url, "quickstart"))
             settings = msgspec.structs.replace(settings, upstreams=upstreams, routes=routes)
             backend = "a built-in demo"
-        created = with_service(settings, first_keys)
-        code = _serve(settings, "\n".join([*notes, *_lines(settings, backend, created)]))
+        code = _serve(settings, backend)
     sys.exit(code)
 
 
-def _serve(settings: Settings, text: str) -> int:
+def _serve(settings: Settings, backend: str) -> int:
+    """Serve on ports that are free; when somebody is quicker to take one, look again."""
     from gateway import app
 
+    for _ in range(PORTS_TRIED):
+        moved, notes = with_free_ports(settings)
+        try:
+            return _serve_there(moved, backend, notes)
+        except app.PortTakenError as error:
+            taken = error
+        except app.StartError as error:
+            raise CliError(str(error)) from None
+    raise CliError(str(taken))
+
+
+def _serve_there(settings: Settings, backend: str, notes: list[str]) -> int:
+    """Serve; the first keys are made when nothing can hinder that they are shown."""
+    from gateway import app
+    from gateway.cli.service import opened_service
+
+    created: dict[str, CreatedKey] = {}
+
+    async def make_keys() -> None:
+        async with opened_service(settings) as service:
+            created.update(await first_keys(service))
+
     def tell(*_: object) -> None:
-        click.echo(text)
+        click.echo("\n".join([*notes, *_lines(settings, backend, created)]))
         sys.stdout.flush()
 
-    try:
-        return app.run(settings, on_ready=tell)
-    except app.StartError as error:
-        raise CliError(str(error)) from None
+    return app.run(settings, on_ready=tell, prepare=make_keys)
 
 
 async def first_keys(service: KeyService) -> dict[str, CreatedKey]:

@@ -7,7 +7,6 @@ import contextlib
 import getpass
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 from gateway.cli.common import CliError, store_url
@@ -16,7 +15,8 @@ from gateway.control.errors import Invalid, ServiceError
 from gateway.control.passwords import Argon2Pool
 from gateway.control.service import KeyService
 from gateway.core.tokens import Digester
-from gateway.keys.peppers import PepperError, open_digester
+from gateway.keys import opening
+from gateway.keys.peppers import PepperError
 from gateway.store.base import Actor, Store, StoreError, StoreUrlError
 from gateway.store.urls import open_store
 
@@ -47,14 +47,11 @@ async def opened_service(settings: Settings) -> AsyncIterator[KeyService]:
 @contextlib.asynccontextmanager
 async def opened_digester(settings: Settings) -> AsyncIterator[tuple[Store, Digester]]:
     """Lend the migrated store and the digester of its pepper."""
-    secrets = settings.secrets
-    async with opened_store(settings) as (store, _):
-        digester = await open_digester(
-            store,
-            pepper=secrets.pepper.reveal if secrets.pepper else None,
-            pepper_file=Path(secrets.pepper_file) if secrets.pepper_file else None,
-        )
-        yield store, digester
+    pepper, pepper_file = settings.secrets.pepper, settings.secrets.pepper_file
+    text = pepper.reveal if pepper else None
+    with _told():
+        async with opening.opened_store(store_url(settings), pepper=text, pepper_file=pepper_file) as lent:
+            yield lent
 
 
 @contextlib.asynccontextmanager
@@ -81,7 +78,7 @@ def _told() -> Iterator[None]:
     """Turn what the planes refuse into CLI errors: a wrong value is wrong usage, the rest is refused."""
     try:
         yield
-    except Invalid as error:
+    except (Invalid, StoreUrlError) as error:
         raise CliError(str(error), 2) from None
     except (ServiceError, StoreError, PepperError) as error:
         raise CliError(str(error)) from None

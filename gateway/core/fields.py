@@ -43,8 +43,9 @@ _HOP_BY_HOP = (
 ).split()
 
 # Set anew for every request: a caller's own would be believed by the backend.
+# Proxy becomes HTTP_PROXY in a CGI program, which believes it (httpoxy, CVE-2016-5385).
 # X-Original-URL and X-Rewrite-URL make some frameworks serve another path than the one decided on.
-_SPOOFABLE = frozenset("forwarded x-real-ip x-original-url x-rewrite-url".split())
+_SPOOFABLE = frozenset("forwarded x-real-ip x-original-url x-rewrite-url proxy".split())
 _SPOOFABLE_PREFIXES = ("x-gateway-", "x-forwarded-")
 
 _REQUEST = {

@@ -30,7 +30,9 @@ class Pool:
         "_idle",
         "_last_head",
         "_outbox",
+        "_report",
         "_tasks",
+        "_trouble",
         "authority",
         "clock",
         "host",
@@ -50,6 +52,7 @@ class Pool:
         connect_s: float,
         clock: Callable[[], float],
         outbox: Outbox,
+        report: Callable[[str], None],
     ) -> None:
         self.name = name
         self.host = host
@@ -60,9 +63,11 @@ class Pool:
         self.open: set[UpstreamConnection] = set()
         self._connect_s = connect_s
         self._outbox = outbox
+        self._report = report
         self._idle: list[UpstreamConnection] = []
         self._last_head: ResponseHead | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._trouble: str | None = None
 
     @property
     def idle_count(self) -> int:
@@ -101,11 +106,22 @@ class Pool:
                     lambda: UpstreamConnection(self, self._outbox), self.host, self.port
                 )
         except TimeoutError:
+            self._note(f"no connection within {self._connect_s:g} s")
             borrower.on_connect_failed(Reason.UPSTREAM_TIMEOUT)
-        except OSError:
+        except OSError as error:
+            self._note(error.strerror or str(error))
             borrower.on_connect_failed(Reason.UPSTREAM_UNREACHABLE)
         else:
+            self._note(None)
             borrower.on_connected(connection)
+
+    def _note(self, trouble: str | None) -> None:
+        """Tell the operator when connecting begins to fail, and when it works again."""
+        before, self._trouble = self._trouble, trouble
+        if trouble is not None and before is None:
+            self._report(f"upstream {self.name}: {self.authority.decode()} cannot be reached: {trouble}")
+        elif trouble is None and before is not None:
+            self._report(f"upstream {self.name}: {self.authority.decode()} can be reached again")
 
     def give_back(self, connection: UpstreamConnection, now: float, idle_s: float) -> None:
         """Keep a connection for the next borrower for ``idle_s`` seconds, if that is any time at all."""

@@ -49,6 +49,7 @@ class Server:
         targets: Mapping[str, tuple[str, int]],
         observer: Observer,
         clock: Callable[[], float],
+        report: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Take what the connections share, on the running loop; ``targets`` are host and port by upstream."""
         self.snapshot = snapshot
@@ -66,6 +67,7 @@ class Server:
                 connect_s=timeouts.connect,
                 clock=clock,
                 outbox=self.outbox,
+                report=report,
             )
             for name, (host, port) in targets.items()
         }
