@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import http.client
 import json
@@ -155,3 +156,39 @@ def test_demo_speaks_http_1_1(demo: socket.socket) -> None:
     assert received.count(b"HTTP/1.1 200 OK\r\n") == 2
     assert b'"body_bytes": 5' in received
     assert received.endswith(b"\r\n\r\n")  # HEAD: no body
+
+
+def test_starts_at_the_same_time_find_ports_of_their_own_and_show_every_key_they_make(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        starts = [stack.enter_context(contextlib.ExitStack()) for _ in range(3)]
+        with concurrent.futures.ThreadPoolExecutor(3) as pool:
+            begun = list(pool.map(lambda start: start.enter_context(running(tmp_path)), starts))
+        assert len({start.port for start in begun}) == 3
+        shown = re.findall(
+            r"^  (?:viewer|editor)  (\S+)$", "".join(start.text for start in begun), re.MULTILINE
+        )
+        made = subprocess.run(
+            [sys.executable, "-m", "gateway", "keys", "list", "--json"],
+            capture_output=True,
+            env=environment(tmp_path / "state"),
+            check=True,
+        )
+        assert len(shown) == len(json.loads(made.stdout))
+        for token in shown:
+            assert begun[0].ask(key=token)[0] == 200
+
+
+def test_no_key_is_made_by_a_start_that_fails(tmp_path: Path) -> None:
+    failed = subprocess.run(
+        [sys.executable, "-m", "gateway", "quickstart", "--ops-listen", "127.0.0.1:0"],
+        capture_output=True,
+        env=environment(tmp_path / "state", GATEWAY_ACCESS_LOG__PATH=str(tmp_path / "absent" / "log")),
+    )
+    assert failed.returncode == 1
+    listed = subprocess.run(
+        [sys.executable, "-m", "gateway", "keys", "list", "--json"],
+        capture_output=True,
+        env=environment(tmp_path / "state"),
+        check=True,
+    )
+    assert json.loads(listed.stdout) == []

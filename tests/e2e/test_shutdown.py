@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -219,3 +220,25 @@ def test_access_log_is_whole_at_the_end(product: Start, path: str) -> None:
     assert gateway.wait() == 0
     lines = [json.loads(line) for line in gateway.access_log.read_text().splitlines()]
     assert [line["target"] for line in lines if line["status"] == 200] == [f"{path}?{n}" for n in range(100)]
+
+
+def test_a_hangup_without_a_terminal_ends_nothing(product: Start, backend: Backend, path: str) -> None:
+    started = product({})
+    started.process.send_signal(signal.SIGHUP)
+    eventually(lambda: "SIGHUP" in started.stderr, within=5, why="nobody was told what SIGHUP does")
+    with Client(started.port) as client:
+        assert client.send(get(path, key=started.keys.viewer)).response().status == 200
+
+
+def test_the_operator_is_told_once_that_a_backend_cannot_be_reached(product: Start, path: str) -> None:
+    with socket.socket() as taken:
+        # Bound but not listening: nobody else gets the port, and connecting to it is refused.
+        taken.bind(("127.0.0.1", 0))
+        _assert_told_once(product({}, upstream_port=taken.getsockname()[1]), path)
+
+
+def _assert_told_once(started: Product, path: str) -> None:
+    for _ in range(3):
+        with Client(started.port) as client:
+            assert client.send(get(path, key=started.keys.viewer)).response().code == "upstream_unreachable"
+    assert started.stderr.count("cannot be reached: Connection refused") == 1

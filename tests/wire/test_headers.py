@@ -14,7 +14,7 @@ OURS = [
     "X-Gateway-Key-Id", "X-Gateway-Subject", "X-Gateway-Tenant", "X-Gateway-Environment",
     "X-Gateway-Permission", "X-Gateway-Role", "X-Gateway-Assertion", "X-Gateway-Anything",
     "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix",
-    "X-Forwarded-Server", "Forwarded", "X-Real-IP",
+    "X-Forwarded-Server", "Forwarded", "X-Real-IP", "Proxy",
 ]  # fmt: skip
 OVERRIDES = ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"]
 HOP_BY_HOP = [
