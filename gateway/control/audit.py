@@ -5,7 +5,6 @@ Imports ``core``, ``store`` and its own plane.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 
@@ -13,9 +12,9 @@ import msgspec
 
 from gateway.control.errors import Invalid
 from gateway.core.policy import DEFAULT_POLICY, KeyPolicy
-from gateway.core.uuid7 import uuid7
 from gateway.store.audit import AuditFilter, audit_page
 from gateway.store.base import Actor, AuditRow, ChangeKind, Store, UnknownEntityError
+from gateway.store.operations import audit_row
 
 LARGEST_PAGE = 1000
 
@@ -69,16 +68,5 @@ class AuditService:
         *,
         detail: Mapping[str, object] | None = None,
     ) -> AuditRow:
-        now = self.now_ms()
-        return AuditRow(
-            id=f"audit_{uuid7(now, os.urandom(10))}",
-            at=now,
-            actor=actor.name,
-            action=action,
-            kind=kind,
-            entity=entity,
-            tenant_id=tenant_id,
-            source=actor.source,
-            request_id=actor.request_id,
-            detail=msgspec.json.encode(detail).decode() if detail else None,
-        )
+        told = msgspec.json.encode(detail).decode() if detail else None
+        return audit_row(actor, action, kind, entity, self.now_ms(), tenant_id, told)

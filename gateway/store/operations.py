@@ -187,9 +187,15 @@ def read(name: str, *args: Any) -> Steps[list[Row]]:
 
 
 def audit_row(
-    actor: Actor, action: str, kind: ChangeKind, entity: str, at: int, tenant_id: str | None = None
+    actor: Actor,
+    action: str,
+    kind: ChangeKind,
+    entity: str,
+    at: int,
+    tenant_id: str | None = None,
+    detail: str | None = None,
 ) -> AuditRow:
-    """Return a row of the audit with an id of its own."""
+    """Return a row of the audit with an id of its own; ``detail`` is JSON."""
     return AuditRow(
         id=f"audit_{uuid7(at, secrets.token_bytes(10))}",
         at=at,
@@ -200,6 +206,7 @@ def audit_row(
         tenant_id=tenant_id,
         source=actor.source,
         request_id=actor.request_id,
+        detail=detail,
     )
 
 
