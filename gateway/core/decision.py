@@ -57,14 +57,15 @@ Decision = Forward | Reject
 
 
 class Proof(msgspec.Struct, gc=False):
-    """What the credential of one field section was found to prove, for as long as nothing has changed.
+    """What the credential lines of a request were found to prove, for as long as nothing has changed.
 
-    Callers repeat their field lines on a connection; then the key need not be looked for again. It
-    holds for those very fields, the sources they were read from, one state of the key table and
-    one set of peppers. Age, expiry and all that follows are judged each time.
+    Callers repeat their credential on a connection; then the key need not be looked for again. It
+    holds for those very lines, the sources that were read, one state of the key table and one set
+    of peppers. Age, expiry and all that follows are judged each time.
     """
 
-    fields: FieldSection | None = None
+    api_keys: tuple[tuple[bytes, bytes], ...] = ()
+    authorizations: tuple[tuple[bytes, bytes], ...] = ()
     sources: tuple[str, ...] = ()
     version: int = -1
     digester: Digester | None = None
@@ -112,8 +113,9 @@ def authenticate(
     table = snapshot.keys
     if (
         proof is not None
-        and proof.fields is fields
         and proof.version == table.version
+        and proof.api_keys == fields.api_keys
+        and proof.authorizations == fields.authorizations
         and proof.sources is sources
         and proof.digester is snapshot.digester
     ):
@@ -121,7 +123,8 @@ def authenticate(
     else:
         key = _find(fields, sources, snapshot)
         if proof is not None:
-            proof.fields, proof.sources, proof.found = fields, sources, key
+            proof.api_keys, proof.authorizations = fields.api_keys, fields.authorizations
+            proof.sources, proof.found = sources, key
             proof.version, proof.digester = table.version, snapshot.digester
     if isinstance(key, Reason) and key not in _MISSES:
         return Reject(key)

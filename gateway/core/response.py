@@ -68,7 +68,10 @@ def parse_response_head(data: bytes) -> ResponseHead | None:
             return None
         if kind is _PLAIN:
             kept.append(line)
-        elif kind is not _DROPPED and not _take(head, kind, line, value.strip(b" \t")):
+        elif kind is _DATE and not head.has_date:
+            head.has_date = True
+            kept.append(line)
+        elif kind is not _DROPPED and not _take(head, kind, value.strip(b" \t")):
             return None
     return _settled(head)
 
@@ -91,13 +94,9 @@ def read_status_line(line: bytes) -> tuple[int, int, bytes] | None:
     return int(minor), int(status), b"%b %b" % (status, reason)
 
 
-def _take(head: ResponseHead, kind: Kind, line: bytes, value: bytes) -> bool:
+def _take(head: ResponseHead, kind: Kind, value: bytes) -> bool:
     """Take a line that means something to us; False if it is not valid here."""
-    if kind is _DATE:
-        if not head.has_date:
-            head.has_date = True
-            head.lines.append(line)
-    elif kind is _CONTENT_LENGTH:
+    if kind is _CONTENT_LENGTH:
         length = parse_content_length(value)
         if length is None or length >= ENDLESS or head.content_length != NO_LENGTH:
             return False
@@ -112,7 +111,8 @@ def _take(head: ResponseHead, kind: Kind, line: bytes, value: bytes) -> bool:
         timeout = _TIMEOUT.search(value.lower())
         head.idle_s = int(timeout[1]) if timeout else head.idle_s
     else:
-        return False
+        # A second Date is dropped: one is sent (RFC 9110 §6.6.1). What is no token is not valid.
+        return kind is _DATE
     return True
 
 
