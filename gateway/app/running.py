@@ -1,0 +1,105 @@
+"""Start, serve and stop one gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+from gateway.app.building import built_server, open_the_log, open_the_store
+from gateway.app.gateway import Gateway
+from gateway.app.listening import bound, bound_address, within_open_files
+from gateway.config.settings import Settings
+from gateway.control.ops import serve_ops
+from gateway.core.model import KeyTable
+from gateway.keys.clock import boot_clock
+from gateway.keys.feed import Feed
+from gateway.observe import Observer
+
+# Collecting rarely is enough where nearly all is freed by its count, and each run walks the live objects.
+_GC_THRESHOLDS = (50_000, 50, 100)
+
+
+def run(
+    settings: Settings,
+    on_ready: Callable[[Sequence[str]], None] | None = None,
+    prepare: Callable[[], Awaitable[None]] | None = None,
+) -> int:
+    """Serve until a signal ends it; return the exit code.
+
+    ``on_ready`` is called with the addresses that are served, once they are bound and the keys are
+    loaded (or ten seconds have passed). ``prepare`` runs before that, when everything is bound and
+    the store is open, but no key has been loaded. Raises StartError.
+    """
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="gateway: %(message)s")
+    settings, notes = within_open_files(settings)
+    tell = on_ready or _tell
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(bound(address)) for address in settings.listen]
+        ops_listener = stack.enter_context(bound(settings.ops_listen))
+        return _run_loop(
+            _serve(settings, listeners, ops_listener, lambda served: tell([*served, *notes]), prepare)
+        )
+
+
+def _run_loop(main: Coroutine[Any, Any, int]) -> int:
+    if sys.platform == "win32":
+        return asyncio.run(main)
+    import uvloop
+
+    return uvloop.run(main)
+
+
+def _tell(served: Sequence[str]) -> None:
+    for line in served:
+        sys.stderr.write(f"gateway: {line}\n")
+    sys.stderr.flush()
+
+
+async def _serve(
+    settings: Settings,
+    listeners: list[socket.socket],
+    ops_listener: socket.socket,
+    on_ready: Callable[[Sequence[str]], None],
+    prepare: Callable[[], Awaitable[None]] | None,
+) -> int:
+    async with contextlib.AsyncExitStack() as stack:
+        store, digester = await open_the_store(settings, stack)
+        table = KeyTable()
+        observer = Observer(open_the_log(settings, stack))
+        feed = Feed(
+            store,
+            table,
+            digester,
+            clock=boot_clock,
+            policy=settings.key_policy,
+            propagated=observer.propagated,
+        )
+        stack.push_async_callback(feed.stop)
+        server = built_server(settings, table, digester, observer)
+        stack.callback(server.close)
+        if prepare is not None:
+            await prepare()
+        feed.start()
+        gateway = Gateway(settings, server, feed, table)
+        served = [f"listening on {bound_address(listener)}" for listener in listeners]
+        served += [f"metrics and health on {bound_address(ops_listener)}", f"keys in {store.location}"]
+        await server.start(listeners)
+        runner = await serve_ops(gateway.ops(observer), ops_listener)
+        stack.push_async_callback(runner.cleanup)
+        gateway.started = True
+        await gateway.first_sync()
+        gc.set_threshold(*_GC_THRESHOLDS)
+        on_ready(served)
+        await gateway.serve_until_signal()
+    for address in settings.listen:
+        if address.path is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(address.path)
+    return 0
