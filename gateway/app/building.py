@@ -1,0 +1,73 @@
+"""Build the parts of a gateway from its settings."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+
+from gateway.app.errors import StartError
+from gateway.config.settings import Settings
+from gateway.core.decision import Snapshot
+from gateway.core.model import KeyTable
+from gateway.core.routes import Router
+from gateway.core.tokens import Digester
+from gateway.dataplane.server import Server
+from gateway.keys.clock import boot_clock
+from gateway.keys.opening import opened_store
+from gateway.keys.peppers import PepperError
+from gateway.observe import AccessLog, Observer, open_access_log
+from gateway.store.base import Store, StoreError, StoreUrlError
+from gateway.store.urls import default_store_url
+
+_log = logging.getLogger("gateway.app")
+
+
+async def open_the_store(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[Store, Digester]:
+    """Open the store and the digester of its pepper until ``stack`` ends. Raises StartError."""
+    pepper, pepper_file = settings.secrets.pepper, settings.secrets.pepper_file
+    url = settings.store_url or default_store_url(os.environ)
+    lent = opened_store(url, pepper=pepper.reveal if pepper else None, pepper_file=pepper_file)
+    try:
+        return await stack.enter_async_context(lent)
+    except (StoreUrlError, StoreError, PepperError) as error:
+        raise StartError(str(error)) from None
+
+
+def open_the_log(settings: Settings, stack: contextlib.AsyncExitStack) -> AccessLog | None:
+    """Open the access log, if there is to be one, until ``stack`` ends. Raises StartError."""
+    try:
+        log = open_access_log(settings.access_log)
+    except OSError as error:
+        raise StartError(
+            f"cannot open the access log {settings.access_log}: {os.strerror(error.errno or 0)}"
+        ) from None
+    if log is not None:
+        log.start(asyncio.get_running_loop())
+        stack.callback(log.close)
+    return log
+
+
+def built_server(settings: Settings, table: KeyTable, digester: Digester, observer: Observer) -> Server:
+    """Return the data plane's server, which has yet to be started."""
+    observer.configured((route.name for route in settings.routes), settings.upstreams, time.time())
+    return Server(
+        snapshot=Snapshot(
+            router=Router(settings.routes),
+            roles=settings.roles,
+            keys=table,
+            digester=digester,
+            freshness=settings.freshness,
+        ),
+        limits=settings.limits,
+        timeouts=settings.timeouts,
+        targets={
+            name: (upstream.targets[0].host, upstream.targets[0].port)
+            for name, upstream in settings.upstreams.items()
+        },
+        observer=observer,
+        clock=boot_clock,
+        report=_log.warning,
+    )

@@ -1,0 +1,37 @@
+"""Bind what is listened on, before anything else may go wrong."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+import msgspec
+
+from gateway.app.errors import PortTakenError, StartError
+from gateway.config.settings import Address, Settings
+from gateway.dataplane.listeners import bind_tcp, bind_unix, connection_room
+
+
+def bound(address: Address) -> socket.socket:
+    """Return a listening socket. Raises StartError, PortTakenError where somebody has the port."""
+    try:
+        return bind_unix(address.path) if address.path is not None else bind_tcp(address.host, address.port)
+    except OSError as error:
+        kind = PortTakenError if error.errno == errno.EADDRINUSE else StartError
+        raise kind(f"cannot listen on {address}: {error.strerror or error}") from None
+
+
+def bound_address(listener: socket.socket) -> Address:
+    """Return where a socket really listens."""
+    name = listener.getsockname()
+    return Address(host=name[0], port=name[1]) if isinstance(name, tuple) else Address(path=name)
+
+
+def within_open_files(settings: Settings) -> tuple[Settings, list[str]]:
+    """Return the settings with no more connections than files can be open, and a note where these bind."""
+    room, wanted = connection_room(), settings.limits.connections
+    if wanted <= room:
+        return settings, []
+    limits = msgspec.structs.replace(settings.limits, connections=room)
+    note = f"at most {room} connections at once, not {wanted}: the limit of open files is low"
+    return msgspec.structs.replace(settings, limits=limits), [note]
