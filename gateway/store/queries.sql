@@ -261,3 +261,20 @@ VALUES ($1, $2, $3, $4, $5, $6)
 
 -- name: retire_signing_keys
 UPDATE signing_keys SET retired_at = $1 WHERE retired_at IS NULL
+
+-- name: end_token
+INSERT INTO ended_tokens (jti, user_id, expires_at, ended_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT DO NOTHING RETURNING jti
+
+-- name: ended_token
+SELECT jti FROM ended_tokens WHERE jti = $1
+
+-- name: ended_tokens
+SELECT jti, expires_at FROM ended_tokens WHERE expires_at > $1
+
+-- name: ended_tokens_changed
+SELECT jti, expires_at FROM ended_tokens
+WHERE jti IN (SELECT entity FROM changes WHERE number > $1 AND number <= $2 AND kind = 'ended_token')
+
+-- name: prune_ended_tokens
+DELETE FROM ended_tokens WHERE expires_at <= $1

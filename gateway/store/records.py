@@ -18,7 +18,7 @@ KEPT_AFTER_END_MS = 30 * DAY_MS
 """How long a key that has ended can still be told from one that never was."""
 
 KeyStatus = Literal["active", "expired", "revoked"]
-ChangeKind = Literal["key", "tenant", "environment", "user", "signing_key"]
+ChangeKind = Literal["key", "tenant", "environment", "user", "signing_key", "ended_token"]
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):

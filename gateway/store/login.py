@@ -1,0 +1,30 @@
+"""Login tokens that were ended before their time: what happens inside one transaction.
+
+Imports ``store`` only.
+"""
+
+from __future__ import annotations
+
+from gateway.store.base import AuditRow
+from gateway.store.operations import recorded
+from gateway.store.steps import Query, Steps
+
+ENDED_KEPT_MS = 3_600_000
+"""How long a row outlives its token: replicas' clocks differ, though never by an hour."""
+
+
+def end_token(jti: str, user_id: str, expires_at: int, at: int, audit: AuditRow) -> Steps[bool]:
+    """End a login token for good; tell whether this call did it.
+
+    ``expires_at`` is when it would have ended by itself. Rows of tokens that have are dropped along.
+    """
+    yield Query("prune_ended_tokens", (at - ENDED_KEPT_MS,))
+    done = yield Query("end_token", (jti, user_id, expires_at, at))
+    if done:
+        yield from recorded(audit, at)
+    return bool(done)
+
+
+def ended_token(jti: str) -> Steps[bool]:
+    """Tell whether a login token was ended."""
+    return bool((yield Query("ended_token", (jti,))))
