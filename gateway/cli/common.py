@@ -93,7 +93,7 @@ _SETTING_FLAGS = {
     "--upstream": ("URL", "The one backend, such as http://127.0.0.1:9000, for a gateway without a file."),
     "--listen": ("H:P", "Where callers connect."),
     "--ops-listen": ("H:P", "Where metrics and health are served."),
-    "--control-listen": ("H:P", "Where keys are managed; not supported by this version."),
+    "--control-listen": ("H:P", "Where keys are managed and people log in; none: nowhere."),
     "--workers": ("N", "Worker processes; this version knows 1."),
 }
 

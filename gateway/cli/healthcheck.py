@@ -15,7 +15,7 @@ _LOCAL = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  a
 
 
 @click.command(short_help="Ask a running gateway whether it is ready.")
-@setting_flags("--ops-listen", "--listen")
+@setting_flags("--ops-listen", "--listen", "--control-listen")
 def healthcheck(**flags: Any) -> None:
     """Ask the ops listener for /readyz; exit 0 when it says ready, 1 otherwise."""
     address = settings_of(flags).ops_listen

@@ -32,7 +32,7 @@ _ANYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 @click.command(short_help="Serve a demo backend on loopback, with two keys to try.")
-@setting_flags("--upstream", "--listen", "--ops-listen")
+@setting_flags("--upstream", "--listen", "--control-listen", "--ops-listen")
 def quickstart(**flags: Any) -> None:
     """Serve a demo backend (or --upstream) on loopback, with a viewer and an editor key to try."""
     settings = settings_of(flags)
@@ -103,7 +103,10 @@ def with_free_ports(settings: Settings) -> tuple[Settings, list[str]]:
     taken: set[int] = set()
     listen = tuple(_free(address, taken, notes) for address in settings.listen)
     ops = _free(settings.ops_listen, taken, notes)
-    return msgspec.structs.replace(settings, listen=listen, ops_listen=ops), notes
+    control = settings.control
+    if control.listen is not None:
+        control = msgspec.structs.replace(control, listen=_free(control.listen, taken, notes))
+    return msgspec.structs.replace(settings, listen=listen, ops_listen=ops, control=control), notes
 
 
 def _free(address: Address, taken: set[int], notes: list[str]) -> Address:

@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from gateway.config.control import COOKIE, DOMAIN, LISTEN, PUBLIC_URL
 from gateway.config.document import Node
 from gateway.config.kinds import (
     ADDRESS,
@@ -27,12 +28,13 @@ from gateway.config.settings import Settings
 from gateway.core.limits import Limits, Timeouts
 from gateway.core.policy import MOST_KEYS_PER_USER, KeyPolicy
 
+MINUTE = 60.0
 HOUR = 3600.0
 DAY = 24 * HOUR
 
 
 class Setting(NamedTuple):
-    """One setting outside upstreams, routes and roles.
+    """One setting outside upstreams, routes, roles and issuers.
 
     ``name`` is its dotted path, ``doc`` one line for people. Where ``default`` is None, null may be
     said for it. ``flag`` is the command-line flag that
@@ -81,6 +83,10 @@ def _policy(name: str, kind: Kind, doc: str) -> Setting:
     return Setting(f"key_policy.{name}", kind, getattr(KeyPolicy(), name), doc)
 
 
+def _login(name: str, kind: Kind, default: Any, doc: str) -> Setting:
+    return Setting(f"login.{name}", kind, default, doc)
+
+
 SETTINGS: tuple[Setting, ...] = (
     Setting(
         "listen",
@@ -91,6 +97,36 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "ops.listen", ADDRESS, _DEFAULT.ops_listen, "metrics and health, for you alone", flag="--ops-listen"
+    ),
+    Setting(
+        "control.listen",
+        LISTEN,
+        _DEFAULT.control.listen,
+        "where keys are managed and people log in; null: nowhere",
+        flag="--control-listen",
+    ),
+    Setting(
+        "control.public_url",
+        PUBLIC_URL,
+        None,
+        "the https origin under which people and clients reach it; the issuer of login tokens",
+    ),
+    Setting(
+        "control.allow_plaintext",
+        SWITCH,
+        _DEFAULT.control.allow_plaintext,
+        "true: it may listen beyond loopback without TLS",
+    ),
+    Setting("control.tls.cert", one_text("a file's path"), None, "its certificate chain, PEM"),
+    Setting("control.tls.key", one_text("a file's path"), None, "the private key of the certificate, PEM"),
+    _login("token_ttl", duration(MINUTE, DAY), _DEFAULT.login.token_ttl_s, "how long a login token lives"),
+    _login("cookie", COOKIE, _DEFAULT.login.cookie, "the name of the cookie that carries a login token"),
+    _login("cookie_domain", DOMAIN, None, "hosts that the cookie is sent to; null: this one alone"),
+    _login(
+        "cookie_max_age",
+        duration(MINUTE, 30 * DAY),
+        _DEFAULT.login.cookie_max_age_s,
+        "how long a browser keeps the cookie",
     ),
     Setting(
         "store.url",
@@ -159,23 +195,14 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
     "propagation.outage_grace": frozenset({"0", "0s", "PT0S"}),
     "propagation.kept_table": frozenset(),
     "timeouts.tunnel_idle": frozenset(),
-    "control.listen": frozenset(),
-    "control.public_url": frozenset(),
-    "control.allow_plaintext": frozenset({"false"}),
-    "control.tls": frozenset(),
     "authz.listen": frozenset(),
-    "login.token_ttl": frozenset(),
-    "login.cookie": frozenset(),
-    "login.cookie_domain": frozenset(),
-    "login.cookie_max_age": frozenset(),
-    "issuers": frozenset(),
     "trusted_proxies": frozenset(),
     "tls": frozenset(),
 }
-UNSUPPORTED_FLAGS = {"--workers": "workers", "--control-listen": "control.listen"}
+UNSUPPORTED_FLAGS = {"--workers": "workers"}
 
 BY_NAME = {setting.name: setting for setting in SETTINGS}
-GROUPS = ("upstreams", "routes", "roles")
+GROUPS = ("upstreams", "routes", "roles", "issuers")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

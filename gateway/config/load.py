@@ -5,6 +5,7 @@ Imports this package's lower modules.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,9 @@ from gateway.config.catalogue import (
     nearest,
     refuse_unsupported,
 )
+from gateway.config.control import control_of, login_of
 from gateway.config.document import Node, read_document
+from gateway.config.issuers import read_issuers
 from gateway.config.kinds import wrong
 from gateway.config.routing import read_roles, read_routes, read_upstreams, single_upstream
 from gateway.config.settings import (
@@ -69,6 +72,7 @@ def settings_from(
     else:
         upstreams = read_upstreams(groups["upstreams"])
         routes = read_routes(groups["routes"], upstreams, roles)
+    control = control_of(values, said)
     settings = Settings(
         listen=values["listen"],
         ops_listen=values["ops.listen"],
@@ -80,6 +84,9 @@ def settings_from(
         limits=Limits(**_under("limits", values)),
         timeouts=Timeouts(**_under("timeouts", values)),
         access_log=values["access_log.path"],
+        control=control,
+        login=login_of(values, said, control.public_url),
+        issuers=read_issuers(groups["issuers"], roles, control.issuer),
         key_policy=KeyPolicy(**_under("key_policy", values)),
         roles=roles,
         origins=origins,
@@ -113,7 +120,7 @@ def _from_file(members: Mapping[str, Node]) -> dict[str, Node]:
         elif name in UNSUPPORTED:
             refuse_unsupported(name, node)
         elif name in known:
-            found.update(_section(name, node))
+            found.update(_section(f"{name}.", node))
         else:
             wrong(
                 name, node, f"unknown setting; the nearest known one is `{nearest(name, [*known, *GROUPS])}`"
@@ -122,28 +129,31 @@ def _from_file(members: Mapping[str, Node]) -> dict[str, Node]:
 
 
 def _section(section: str, node: Node) -> dict[str, Node]:
+    """Return what the members of the group ``section`` (``timeouts.``, ``control.tls.``) say, by setting."""
     known = [
-        name.removeprefix(f"{section}.")
+        name.removeprefix(section).partition(".")[0]
         for name in (*BY_NAME, *UNSUPPORTED)
-        if name.startswith(f"{section}.") and (name not in BY_NAME or BY_NAME[name].in_file)
+        if name.startswith(section) and (name not in BY_NAME or BY_NAME[name].in_file)
     ]
     if node.value is None:
         return {}
     if not isinstance(node.value, dict):
-        wrong(section, node, f"a group of members belongs here, such as `{known[0]}: …`")
+        wrong(section[:-1], node, f"a group of members belongs here, such as `{known[0]}: …`")
     found: dict[str, Node] = {}
     for member, value in node.value.items():
-        name = f"{section}.{member}"
+        name = f"{section}{member}"
         if name in UNSUPPORTED:
             refuse_unsupported(name, value)
-        elif member in known:
-            found[name] = value
-        elif name in BY_NAME:
+        elif name in BY_NAME and not BY_NAME[name].in_file:
             wrong(
                 name, value, f"this does not belong in a file; use the variable {BY_NAME[name].variables[0]}"
             )
+        elif name in BY_NAME:
+            found[name] = value
+        elif member in known:
+            found.update(_section(f"{name}.", value))
         else:
-            near = f"{section}.{nearest(member, known)}"
+            near = f"{section}{nearest(member, known)}"
             wrong(name, value, f"unknown setting; the nearest known one is `{near}`")
     return found
 
@@ -208,12 +218,15 @@ def _propagation(values: Mapping[str, Any], said: Mapping[str, Node]) -> Propaga
 
 
 def _check_addresses(settings: Settings, said: Mapping[str, Node]) -> None:
-    for address in settings.listen:
-        if _meet(address, settings.ops_listen):
-            name = "listen" if "listen" in said else "ops.listen"
-            _contradiction(
-                name, said, f"{address} and ops.listen {settings.ops_listen} are one port; choose another"
-            )
+    """Refuse two listeners of different purpose on one port."""
+    places = [("listen", address) for address in settings.listen]
+    places.append(("ops.listen", settings.ops_listen))
+    if settings.control.listen is not None:
+        places.append(("control.listen", settings.control.listen))
+    for (name, address), (other, second) in itertools.combinations(places, 2):
+        if name != other and _meet(address, second):
+            at = next((said_name for said_name in (name, other) if said_name in said), name)
+            _contradiction(at, said, f"{name} {address} and {other} {second} are one port; choose another")
 
 
 def _check_limits(limits: Limits, said: Mapping[str, Node]) -> None:
@@ -223,7 +236,7 @@ def _check_limits(limits: Limits, said: Mapping[str, Node]) -> None:
 
 
 def _meet(one: Address, other: Address) -> bool:
-    if one.path is not None or one.port == 0 or one.port != other.port:
+    if one.path or other.path or one.port == 0 or one.port != other.port:
         return False
     return one.host == other.host or one.host in _ANYWHERE or other.host in _ANYWHERE
 

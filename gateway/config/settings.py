@@ -6,6 +6,7 @@ seconds. Imports ``core`` only, so that every plane may be handed the slice that
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 
 import msgspec
@@ -34,6 +35,21 @@ class Address(msgspec.Struct, frozen=True):
         if self.path is not None:
             return f"unix:{self.path}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def on_loopback(self) -> bool:
+        """Tell whether only this machine can connect: a Unix socket, or what ``is_loopback``."""
+        return self.path is not None or is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether ``host`` is this machine itself: ``localhost`` (RFC 6761 §6.3), 127.0.0.0/8 or ::1."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -72,6 +88,67 @@ class Secrets(msgspec.Struct, frozen=True):
     pepper: SecretText | None = None
 
 
+class TlsFiles(msgspec.Struct, frozen=True):
+    """The PEM files of a certificate chain and of its private key, by path."""
+
+    cert: str
+    key: str
+
+
+class Control(msgspec.Struct, frozen=True, kw_only=True):
+    """Where keys are managed.
+
+    Attributes:
+        listen: the control listener (TCP); None: off.
+        public_url: the origin under which people and clients reach it, such as
+            ``https://keys.example.com``, in its serialized form (RFC 6454 §6.2); None: not said.
+        allow_plaintext: it may listen beyond loopback without TLS.
+        tls: what it shows itself with; None: it speaks plain HTTP.
+    """
+
+    listen: Address | None = Address("127.0.0.1", 8081)
+    public_url: str | None = None
+    allow_plaintext: bool = False
+    tls: TlsFiles | None = None
+
+    @property
+    def issuer(self) -> str:
+        """Return what this gateway's own tokens say in ``iss`` (RFC 7519 §4.1.1)."""
+        return self.public_url or "gateway"
+
+
+class Login(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a login lasts, and the cookie that carries it (RFC 6265 §4.1)."""
+
+    token_ttl_s: float = 3600.0
+    cookie: str = "cqloudLoginToken"
+    cookie_domain: str | None = None
+    cookie_max_age_s: float = 21600.0
+
+
+class Issuer(msgspec.Struct, frozen=True, kw_only=True):
+    """An external issuer whose tokens are taken (OpenID Connect Core 1.0 §2, §10.1).
+
+    Attributes:
+        issuer: what its tokens say in ``iss``, to the letter; holds no ``|``, so that
+            ``<issuer>|<sub>`` names one subject.
+        jwks_url: where its public keys are: https, or http on loopback.
+        audience: what must stand in ``aud``.
+        algorithms: the JWS algorithms that it may use, all asymmetric.
+        tenant_claim: the claim that names the tenant.
+        role_claim: the claim that ``roles`` reads, one text or a list.
+        roles: a value of that claim → a role that is configured or built in, in the file's order.
+    """
+
+    issuer: str
+    jwks_url: str
+    audience: str
+    algorithms: tuple[str, ...] = ("RS256",)
+    tenant_claim: str
+    role_claim: str
+    roles: Mapping[str, str]
+
+
 class Propagation(msgspec.Struct, frozen=True):
     """How soon changes must be seen, in seconds; ``fresh_s`` as given, else twice the poll and one second."""
 
@@ -100,6 +177,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         access_log: ``stdout``, ``stderr``, ``none`` or the path of a file.
         key_policy: what holds for the keys of tenants that set nothing of their own.
         roles: every role by name, the built-in and shipped ones included.
+        issuers: the external issuers whose tokens are taken.
         origins: the dotted name of each setting that is not at its default → who said so
             (``line 3 of gateway.yaml``, ``GATEWAY_LISTEN``, ``--listen``).
         file: the configuration file, if one was read.
@@ -115,6 +193,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     access_log: str = "stdout"
+    control: Control = Control()
+    login: Login = Login()
+    issuers: tuple[Issuer, ...] = ()
     key_policy: KeyPolicy = KeyPolicy()
     roles: Mapping[str, Role] = msgspec.field(default_factory=lambda: {**BUILT_IN_ROLES, **SHIPPED_ROLES})
     origins: Mapping[str, str] = {}

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.config.catalogue import BY_NAME, SETTINGS, Setting
+from gateway.config.issuers import ISSUER, REQUIRED
 from gateway.config.kinds import NAME_PATTERN, Kind
 from gateway.config.members import ROLE, ROUTE, UPSTREAM
 from gateway.config.settings import BUILT_IN_ROLES, Settings
@@ -28,19 +29,21 @@ def show_settings(settings: Settings, *, default_store: str) -> str:
     its place: a pepper from the environment shows as a comment.
     """
     lines: list[str] = []
-    section = ""
+    open_sections: list[str] = []
     for setting in SETTINGS:
-        head, dot, member = setting.name.partition(".")
-        if dot and head != section:
-            lines.append(f"{head}:")
-        section = head if dot else ""
+        *sections, member = setting.name.split(".")
+        for depth, section in enumerate(sections):
+            if open_sections[depth : depth + 1] != [section]:
+                lines.append(f"{'  ' * depth}{section}:")
+                open_sections[depth:] = [section]
+        open_sections = sections
         origin = settings.origins.get(setting.name, "default")
         value = _masked(setting, _value_of(settings, setting, default_store))
-        indent = "  " if dot else ""
+        indent = "  " * len(sections)
         if not setting.in_file:
             lines += [f"{indent}# {member}: {value}  ({origin})"] if value is not None else []
             continue
-        lines.append(_line(f"{indent}{member or head}: {_flow(value)}", origin))
+        lines.append(_line(f"{indent}{member}: {_flow(value)}", origin))
     lines += _groups(settings)
     return "\n".join(lines) + "\n"
 
@@ -58,10 +61,19 @@ def _flow(value: Any) -> str:
 
 def _value_of(settings: Settings, setting: Setting, default_store: str) -> Any:
     """Return the effective value of a setting, as the file would say it."""
-    propagation = settings.propagation
+    propagation, control, login = settings.propagation, settings.control, settings.login
     values: dict[str, Any] = {
         "listen": settings.listen,
         "ops.listen": settings.ops_listen,
+        "control.listen": control.listen,
+        "control.public_url": control.public_url,
+        "control.allow_plaintext": control.allow_plaintext,
+        "control.tls.cert": control.tls.cert if control.tls else None,
+        "control.tls.key": control.tls.key if control.tls else None,
+        "login.token_ttl": login.token_ttl_s,
+        "login.cookie": login.cookie,
+        "login.cookie_domain": login.cookie_domain,
+        "login.cookie_max_age": login.cookie_max_age_s,
         "store.url": settings.store_url or default_store,
         "secrets.pepper_file": settings.secrets.pepper_file,
         "secrets.pepper": settings.secrets.pepper,
@@ -94,6 +106,10 @@ def _groups(settings: Settings) -> Iterator[str]:
     for name, role in settings.roles.items():
         if name not in BUILT_IN_ROLES:
             yield f"  {json.dumps(name)}: {_flow(_role(role))}"
+    yield _line("issuers:", origins.get("issuers", "default"))
+    for issuer in settings.issuers:
+        members = {name: kind.write(getattr(issuer, name)) for name, kind in ISSUER.items()}
+        yield f"  - {_flow(members)}"
 
 
 def _route(route: Route) -> dict[str, Any]:
@@ -127,12 +143,11 @@ def schema() -> dict[str, Any]:
             described["type"] = [described["type"], "null"]
         else:
             described["default"] = setting.kind.write(setting.default)
-        section, dot, member = setting.name.partition(".")
-        if dot:
-            group = properties.setdefault(section, _object({}))
-            group["properties"][member] = described
-        else:
-            properties[section] = described
+        *sections, member = setting.name.split(".")
+        group = properties
+        for section in sections:
+            group = group.setdefault(section, _object({}))["properties"]
+        group[member] = described
     names = {"pattern": f"^{NAME_PATTERN}$"}
     properties["upstreams"] = {
         "type": "object",
@@ -145,6 +160,7 @@ def schema() -> dict[str, Any]:
         "propertyNames": names,
         "additionalProperties": _object(ROLE, "permission"),
     }
+    properties["issuers"] = {"type": "array", "items": _object(ISSUER, *REQUIRED)}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "gateway configuration",
@@ -163,7 +179,7 @@ def _object(members: Mapping[str, Kind], *required: str) -> dict[str, Any]:
 
 
 def setting_names() -> tuple[str, ...]:
-    """Return the dotted name of every setting that a file may hold, upstreams, routes and roles too."""
+    """Return the dotted name of every setting that a file may hold, members of the groups too."""
     fixed = tuple(name for name, setting in BY_NAME.items() if setting.in_file)
-    members = (("upstreams.*", UPSTREAM), ("routes[]", ROUTE), ("roles.*", ROLE))
+    members = (("upstreams.*", UPSTREAM), ("routes[]", ROUTE), ("roles.*", ROLE), ("issuers[]", ISSUER))
     return (*fixed, *(f"{group}.{member}" for group, kinds in members for member in kinds))

@@ -191,6 +191,7 @@ def start_gateway(
             {
                 "listen": f"127.0.0.1:{port}",
                 "ops": {"listen": f"127.0.0.1:{ops}"},
+                "control": {"listen": None},
                 "store": {"url": f"sqlite://{setting.store}"},
                 "upstreams": {
                     "readable": {"targets": [f"http://127.0.0.1:{backends.readable}"]},

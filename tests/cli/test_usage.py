@@ -61,7 +61,7 @@ def test_nothing_slow_is_loaded_to_speak(arguments: list[str], tmp_path: Path) -
         (["run", "--upstream", "nonsense"], "`nonsense` is not a target"),
         (["run", "--upstream", "https://h"], "not supported by this version"),
         (["run", "--upstream", "http://h", "--workers", "2"], "not supported by this version"),
-        (["run", "--upstream", "http://h", "--control-listen", ":1"], "not supported by this version"),
+        (["run", "--upstream", "http://h", "--control-listen", ":1"], "in clear"),
         (["run", "--upstream", "http://h", "--store", "postgresql://h"], "not supported by this version"),
         (["run", "--config", "none.yaml"], "none.yaml cannot be read"),
         (["keys", "list", "--store", "mysql://u:geheim@h"], "store.url"),

@@ -164,14 +164,10 @@ UNBUILT = [
     "tls: {cert: a, key: b}",
     "listen: {address: 127.0.0.1:1, tls: {cert: a, key: b}}",
     "listen: [{address: 127.0.0.1:1, tls: {cert: a}}]",
-    "control: {listen: 127.0.0.1:8081}",
-    "control: {public_url: https://keys.example.com}",
     "authz: {listen: 127.0.0.1:8082}",
     "store: {url: postgresql://h/d}",
     "propagation: {outage_grace: 1s}",
     "propagation: {kept_table: /t}",
-    "login: {token_ttl: 1h}",
-    "issuers: [{issuer: x}]",
     "trusted_proxies: [10.0.0.0/8]",
     "timeouts: {tunnel_idle: 1h}",
     "workers: 2",
@@ -196,8 +192,7 @@ def test_setting_whose_subject_is_not_built_is_refused_for_what_it_is(write: Wri
 
 @pytest.mark.parametrize(
     "text",
-    ["workers: 1", "trusted_proxies: []", "issuers: []", "propagation: {outage_grace: 0s, kept_table: null}",
-     "control: {listen: null}", "control:", "authz: {}"],
+    ["workers: 1", "trusted_proxies: []", "propagation: {outage_grace: 0s, kept_table: null}", "authz: {}"],
 )  # fmt: skip
 def test_unbuilt_subject_may_be_said_to_be_off(write: Write, text: str) -> None:
     assert load_settings(write(text)).limits == Limits()
@@ -205,7 +200,7 @@ def test_unbuilt_subject_may_be_said_to_be_off(write: Write, text: str) -> None:
 
 @pytest.mark.parametrize(
     "environ",
-    [{"GATEWAY_WORKERS": "4"}, {"GATEWAY_CONTROL_LISTEN": ":1"}, {"GATEWAY_CONTROL__LISTEN": ":1"},
+    [{"GATEWAY_WORKERS": "4"}, {"GATEWAY_AUTHZ__LISTEN": ":1"},
      {"GATEWAY_TRUSTED_PROXIES": "0.0.0.0/0"}, {"GATEWAY_UPSTREAM": "https://h"}, {"GATEWAY_STORE": "postgresql://h"}],
 )  # fmt: skip
 def test_unbuilt_subject_is_refused_in_the_environment(environ: dict[str, str]) -> None:

@@ -73,19 +73,34 @@ def names_in(document: Any) -> set[str]:
     """Return the dotted names that a file uses, in the words of ``setting_names``."""
     names: set[str] = set()
     for name, value in document.items():
-        if name == "routes":
-            names |= {f"routes[].{member}" for route in value for member in route}
+        if name in ("routes", "issuers"):
+            names |= {f"{name}[].{member}" for item in value for member in item}
         elif name in ("upstreams", "roles"):
             names |= {f"{name}.*.{member}" for members in value.values() for member in members}
         elif isinstance(value, dict):
-            names |= {f"{name}.{member}" for member in value}
+            names |= {f"{name}.{below}" for below in names_in(value)}
         else:
             names.add(name)
     return names
 
 
-def test_annotated_file_holds_every_setting() -> None:
-    assert names_in(yaml.safe_load(ANNOTATED.read_text())) == set(setting_names())
+def annotated_issuers() -> str:
+    """Return the annotated file with its example of an issuer, which it has as a comment, in effect."""
+    text, marker, example = ANNOTATED.read_text().partition("issuers: []\n")
+    assert marker
+    commented, gap, rest = example.partition("\n\n")
+    assert gap
+    return text + re.sub(r"^# ", "", commented, flags=re.MULTILINE) + gap + rest
+
+
+def test_annotated_file_holds_every_setting(tmp_path: Path) -> None:
+    text = annotated_issuers()
+    assert names_in(yaml.safe_load(text)) == set(setting_names())
+    jsonschema.Draft202012Validator(schema()).validate(yaml.safe_load(text))
+    file = tmp_path / "g.yaml"
+    file.write_text(text)
+    (issuer,) = load_settings(str(file)).issuers
+    assert issuer.roles == {"staff": "viewer", "authors": "editor", "media": "MediaEditor"}
 
 
 def test_annotated_file_tells_the_defaults() -> None:
@@ -100,6 +115,9 @@ def test_annotated_file_tells_the_defaults() -> None:
         "limits",
         "timeouts",
         "access_log",
+        "control",
+        "login",
+        "issuers",
     ):
         assert getattr(settings, name) == getattr(plain, name), name
 
@@ -108,5 +126,5 @@ def test_every_line_of_a_limit_or_deadline_is_explained() -> None:
     section = ""
     for line in ANNOTATED.read_text().splitlines():
         section = line.rstrip(":") if re.fullmatch(r"\w+:", line) else section
-        if section in ("limits", "timeouts") and line.startswith("  "):
+        if section in ("limits", "timeouts", "login") and line.startswith("  "):
             assert re.search(r"# .{8,}", line), line

@@ -116,13 +116,14 @@ class Product:
         self.directory = directory
         self.keys = keys
         self.expected_code = 0
-        self.port, self.ops_port = free_port(), free_port()
+        self.port, self.ops_port, self.control_port = free_port(), free_port(), free_port()
         self.store = copy_store(keys.store, directory)
         self.access_log = directory / "access.log"
         self.settings = _merged(
             {
                 "listen": f"127.0.0.1:{self.port}",
                 "ops": {"listen": f"127.0.0.1:{self.ops_port}"},
+                "control": {"listen": f"127.0.0.1:{self.control_port}"},
                 "store": {"url": f"sqlite:///{self.store}"},
                 "upstreams": {"backend": {"targets": [f"http://127.0.0.1:{upstream_port}"]}},
                 "routes": [{"path": "/", "upstream": "backend"}],
