@@ -43,7 +43,7 @@ class LiveKey(msgspec.Struct, frozen=True, gc=False):
     others (tenant, environment, role), one object for all of them. Instants are epoch
     milliseconds on the store's clock. ``load`` is the number of the full load that last saw it.
     ``user_id`` is the user for whom the key acts, and whom it never outranks; None: it has a subject
-    of its own.
+    of its own. A login (see ``core.sessions``) stands here too while it is judged: without a key's id.
     """
 
     who: bytes
@@ -58,12 +58,21 @@ class LiveKey(msgspec.Struct, frozen=True, gc=False):
     user_id: str | None = None
 
     @property
-    def key_id(self) -> str:
-        """Return the key's id (``apk_…``), read back from its identity lines."""
-        return self.who[_KEY_ID_AT : self.who.index(b"\r", _KEY_ID_AT)].decode("ascii")
+    def key_id(self) -> str | None:
+        """Return the key's id (``apk_…``), read back from its identity lines; None for a login."""
+        if not self.who.startswith(_KEY_ID):
+            return None
+        return self.who[len(_KEY_ID) : self.who.index(b"\r", len(_KEY_ID))].decode("ascii")
 
 
-_KEY_ID_AT = len(b"X-Gateway-Key-Id: ")
+_KEY_ID = b"X-Gateway-Key-Id: "
+
+
+class VerifyingKey(msgspec.Struct, frozen=True):
+    """The public half of a signing key; ``retired_at`` (epoch ms) is when another took its place."""
+
+    public_pem: str
+    retired_at: int | None = None
 
 
 class TenantState(msgspec.Struct, frozen=True):
@@ -79,18 +88,32 @@ class KeyTable:
         by_digest: HMAC-SHA-256(pepper, token) → the key.
         tenants: tenant id → its state.
         users: user id → tenant id → what she is there now; only those who are something somewhere.
+        signing_keys: kid → the public half of each key that signs or signed login tokens.
+        ended_tokens: ``jti`` of each login token that was logged out → when it would have ended itself.
         prefixes: every prefix that the store's environments give to opaque tokens, ASCII.
         version: grows with each change a decision may depend on.
         synced_at: boot-clock seconds at the *start* of the last successful read; None before any.
         store_offset_s: the store's clock (epoch seconds) less the boot clock, at that read.
     """
 
-    __slots__ = ("by_digest", "prefixes", "store_offset_s", "synced_at", "tenants", "users", "version")
+    __slots__ = (
+        "by_digest",
+        "ended_tokens",
+        "prefixes",
+        "signing_keys",
+        "store_offset_s",
+        "synced_at",
+        "tenants",
+        "users",
+        "version",
+    )
 
     def __init__(self) -> None:
         self.by_digest: dict[bytes, LiveKey] = {}
         self.tenants: dict[str, TenantState] = {}
         self.users: dict[str, dict[str, Permission]] = {}
+        self.signing_keys: dict[str, VerifyingKey] = {}
+        self.ended_tokens: dict[str, int] = {}
         self.prefixes: tuple[bytes, ...] = ()
         self.version = 0
         self.synced_at: float | None = None

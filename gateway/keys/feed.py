@@ -26,6 +26,7 @@ from gateway.store.base import (
     Reload,
     Store,
     StoreError,
+    TokenFacts,
     Unchanged,
 )
 
@@ -56,11 +57,13 @@ class Feed:
         interval_s: float = POLL_INTERVAL_S,
         policy: KeyPolicy = DEFAULT_POLICY,
         propagated: Callable[[float], None] = lambda _: None,
+        rekeyed: Callable[[], None] = lambda: None,
     ) -> None:
         """Take a migrated store; ``clock`` is the boot clock that ages are measured on.
 
         ``policy`` holds for tenants that set nothing of their own. ``propagated`` is told the seconds
-        from the newest applied change's commit to its visibility here.
+        from the newest applied change's commit to its visibility here; ``rekeyed`` that the table's
+        signing keys have been replaced, before anybody else runs.
         """
         self.synced = asyncio.Event()
         self.store_up = False
@@ -68,6 +71,7 @@ class Feed:
         self.failed_reads = 0
         self.loads = 0
         self._propagated = propagated
+        self._rekeyed = rekeyed
         self._store = store
         self._table = table
         self._writer = TableWriter(table, policy)
@@ -143,6 +147,7 @@ class Feed:
         async with contextlib.aclosing(self._follower.batches(self._build)) as batches:
             self._writer.apply_scopes(start.scopes)
             self._writer.apply_users(start.users)
+            self._apply_tokens(start.tokens)
             async for batch in batches:
                 self._writer.apply_keys(batch)
         await self._writer.sweep_unseen(self.loads)
@@ -157,12 +162,19 @@ class Feed:
             self._writer.apply_scopes(outcome.scopes)
         if outcome.users is not None:
             self._writer.apply_users(outcome.users)
+        if outcome.tokens is not None:
+            self._apply_tokens(outcome.tokens)
         self._writer.apply_keys(outcome.keys)
         if outcome.position != self._position:
             now_s = self._clock() + outcome.offset_s
             self._propagated(max(0.0, now_s - outcome.latest_at / 1000))
             self._position = outcome.position
         return outcome.more
+
+    def _apply_tokens(self, tokens: TokenFacts) -> None:
+        self._writer.apply_tokens(tokens)
+        if tokens.signing_keys is not None:
+            self._rekeyed()
 
     def _stamp(self, started: float, offset_s: float) -> None:
         first = self._table.synced_at is None
@@ -180,6 +192,7 @@ class Feed:
         if now - self._swept_at >= SWEEP_INTERVAL_S:
             self._swept_at = now
             now_ms = int((now + self._table.store_offset_s) * 1000)
+            self._writer.drop_ended_tokens(now_ms)
             await self._writer.sweep_ended(now_ms - KEPT_AFTER_END_MS)
 
     def _went_down(self, sentence: str) -> None:

@@ -11,10 +11,10 @@ import re
 from collections.abc import Callable
 from urllib.parse import quote
 
-from gateway.core.model import KeyTable, LiveKey, Permission, TenantState
+from gateway.core.model import KeyTable, LiveKey, Permission, TenantState, VerifyingKey
 from gateway.core.policy import DEFAULT_POLICY, KeyPolicy
 from gateway.core.tokens import DEFAULT_PREFIX
-from gateway.store.base import LiveRow, Scopes, Users
+from gateway.store.base import LiveRow, Scopes, TokenFacts, Users
 
 SLICE = 4000
 """Entries looked at before other work gets its turn: about a millisecond."""
@@ -104,6 +104,24 @@ class TableWriter:
                 self._table.users.pop(user_id, None)
             self._table.users.update(found)
         self._table.version += 1
+
+    def apply_tokens(self, tokens: TokenFacts) -> None:
+        """Replace what is known of signing keys, where that was read, and add tokens that were logged out."""
+        if tokens.signing_keys is not None:
+            self._table.signing_keys = {
+                kid: VerifyingKey(pem, retired_at) for kid, pem, retired_at in tokens.signing_keys
+            }
+        if tokens.whole:
+            self._table.ended_tokens = dict(tokens.ended)
+        else:
+            self._table.ended_tokens.update(tokens.ended)
+        self._table.version += 1
+
+    def drop_ended_tokens(self, before_ms: int) -> None:
+        """Forget the logged-out tokens that have ended by themselves before an instant."""
+        tokens = self._table.ended_tokens
+        for token_id in [token_id for token_id, ends_at in tokens.items() if ends_at <= before_ms]:
+            del tokens[token_id]
 
     async def sweep_unseen(self, load: int) -> int:
         """Drop the keys that the full load ``load`` did not see; return how many."""

@@ -21,6 +21,7 @@ from gateway.store.history import (
     Position,
     Reload,
     Scopes,
+    TokenFacts,
     Unchanged,
     Users,
 )
@@ -73,6 +74,7 @@ __all__ = [
     "StoreError",
     "StoreUrlError",
     "Tenant",
+    "TokenFacts",
     "Unchanged",
     "UnknownEntityError",
     "User",

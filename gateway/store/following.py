@@ -8,7 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from gateway.store.history import Change, Delta, LiveRow, LoadStart, Position, Reload, Scopes, Users
+from gateway.store.history import (
+    Change,
+    Delta,
+    LiveRow,
+    LoadStart,
+    Position,
+    Reload,
+    Scopes,
+    TokenFacts,
+    Users,
+)
 from gateway.store.operations import PEPPER_CHECK, tenant_of
 from gateway.store.steps import Query, Steps
 
@@ -17,17 +27,23 @@ CHANGES_A_READ = 1000
 T = TypeVar("T")
 
 
-def begin_load(offset_s: float) -> Steps[LoadStart]:
-    """Read the head of a full load: where the history stands, and the small tables."""
+def begin_load(offset_s: float, now_ms: int) -> Steps[LoadStart]:
+    """Read the head of a full load: where the history stands, and the small tables.
+
+    Login tokens that were logged out are read if they would live at ``now_ms``, on the store's clock.
+    """
     ((number, change_id),) = yield Query("change_head")
     checks = yield Query("fact", (PEPPER_CHECK,))
     scopes = yield from _scopes()
     standings = yield Query("standings")
+    signing_keys = yield Query("verifying_keys")
+    ended = yield Query("ended_tokens", (now_ms,))
     return LoadStart(
         # A head without its row is a history that cannot be followed: no id will ever match "".
         position=Position(number, change_id or ""),
         scopes=scopes,
         users=Users(None, standings),
+        tokens=TokenFacts(tuple(signing_keys), ended, whole=True),
         pepper_check=bytes(checks[0][0]) if checks else None,
         offset_s=offset_s,
     )
@@ -48,23 +64,33 @@ def changes_after(
     if len(changes) != last - position.number:
         return Reload(f"changes are missing between {position.number} and {last}")
     if not changes:
-        return Delta(position, [], None, None, False, 0, offset_s)
+        return Delta(position, [], None, None, None, False, 0, offset_s)
     changed = yield Query("live_keys_changed", (position.number, last))
+    kinds = {change.kind for change in changes}
     scopes = None
-    if any(change.kind in ("tenant", "environment") for change in changes):
+    if not kinds.isdisjoint(("tenant", "environment")):
         scopes = yield from _scopes()
     users = None
     if ids := frozenset(change.entity for change in changes if change.kind == "user"):
         users = Users(ids, (yield Query("standings_changed", (position.number, last))))
+    tokens = None
+    if not kinds.isdisjoint(("signing_key", "ended_token")):
+        tokens = yield from _tokens_changed(position.number, last, signing_keys="signing_key" in kinds)
     return Delta(
         position=Position(last, changes[-1].id),
         keys=[build(LiveRow(*row)) for row in changed],
         scopes=scopes,
         users=users,
+        tokens=tokens,
         more=last < head,
         latest_at=changes[-1].at,
         offset_s=offset_s,
     )
+
+
+def _tokens_changed(after: int, last: int, *, signing_keys: bool) -> Steps[TokenFacts]:
+    found = tuple((yield Query("verifying_keys"))) if signing_keys else None
+    return TokenFacts(found, (yield Query("ended_tokens_changed", (after, last))))
 
 
 def _scopes() -> Steps[Scopes]:

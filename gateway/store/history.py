@@ -70,6 +70,20 @@ class Users(msgspec.Struct, frozen=True):
     standings: list[Standing]
 
 
+class TokenFacts(msgspec.Struct, frozen=True):
+    """What was read of login tokens: the keys that sign them, and those that were logged out.
+
+    Attributes:
+        signing_keys: (kid, public PEM, retired at or None) of all, oldest first; None: unchanged.
+        ended: (``jti``, when it would have ended by itself) of those that were logged out.
+        whole: ``ended`` has all there are, and not only what was added.
+    """
+
+    signing_keys: tuple[tuple[str, str, int | None], ...] | None
+    ended: list[tuple[str, int]]
+    whole: bool = False
+
+
 class Unchanged(msgspec.Struct, frozen=True):
     """Nothing has changed since the position that was shown."""
 
@@ -78,7 +92,7 @@ class Unchanged(msgspec.Struct, frozen=True):
 
 class Delta(msgspec.Struct, Generic[T], frozen=True):
     """What followed a position: ``scopes`` is None when no tenant or environment
-    changed, ``users`` when no user did.
+    changed, ``users`` when no user did, ``tokens`` when nothing about login tokens did.
 
     ``more`` says that further changes wait. ``latest_at`` is when the newest one was committed.
     """
@@ -87,6 +101,7 @@ class Delta(msgspec.Struct, Generic[T], frozen=True):
     keys: list[T]
     scopes: Scopes | None
     users: Users | None
+    tokens: TokenFacts | None
     more: bool
     latest_at: int
     offset_s: float
@@ -104,6 +119,7 @@ class LoadStart(msgspec.Struct, frozen=True):
     position: Position
     scopes: Scopes
     users: Users
+    tokens: TokenFacts
     pepper_check: bytes | None
     offset_s: float
 

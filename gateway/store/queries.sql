@@ -272,9 +272,41 @@ SELECT jti FROM ended_tokens WHERE jti = $1
 -- name: ended_tokens
 SELECT jti, expires_at FROM ended_tokens WHERE expires_at > $1
 
+-- name: verifying_keys
+SELECT kid, public_pem, retired_at FROM signing_keys ORDER BY created_at, kid
+
 -- name: ended_tokens_changed
 SELECT jti, expires_at FROM ended_tokens
 WHERE jti IN (SELECT entity FROM changes WHERE number > $1 AND number <= $2 AND kind = 'ended_token')
 
 -- name: prune_ended_tokens
 DELETE FROM ended_tokens WHERE expires_at <= $1
+
+-- name: take_login_turn
+UPDATE login_turn SET number = number + 1
+
+-- name: prune_login_attempts
+DELETE FROM login_attempts WHERE expires_at <= $1
+
+-- name: login_attempts_of_pair
+SELECT COUNT(*), COUNT(failed_at), MIN(CASE WHEN failed_at IS NOT NULL THEN expires_at END)
+FROM login_attempts WHERE pair = $1
+
+-- name: login_attempts_of_address
+SELECT COUNT(*), COUNT(failed_at), MIN(CASE WHEN failed_at IS NOT NULL THEN expires_at END)
+FROM login_attempts WHERE address = $1
+
+-- name: audited_login_attempts
+SELECT COUNT(*) FROM login_attempts WHERE audited AND expires_at > $1
+
+-- name: insert_login_attempt
+INSERT INTO login_attempts (id, pair, address, failed_at, audited, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (id) DO UPDATE SET failed_at = excluded.failed_at, audited = excluded.audited,
+    expires_at = excluded.expires_at
+
+-- name: delete_login_attempt
+DELETE FROM login_attempts WHERE id = $1
+
+-- name: forgive_login_attempts
+DELETE FROM login_attempts WHERE pair = $1 AND failed_at IS NOT NULL

@@ -99,8 +99,9 @@ class SqliteFollower:
                 connection = self._current()
                 version = self._data_version(connection)
                 connection.execute("BEGIN")
-                start = drive(connection, None, begin_load(self._offset()))
-                ended_after = int(time.time() * 1000) - KEPT_AFTER_END_MS
+                now_ms = int(time.time() * 1000)
+                start = drive(connection, None, begin_load(self._offset(), now_ms))
+                ended_after = now_ms - KEPT_AFTER_END_MS
                 self._cursor = connection.execute(queries("sqlite")["live_keys"], bound((ended_after,)))
             except sqlite3.Error:
                 self._disconnect()
