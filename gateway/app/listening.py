@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 
@@ -10,6 +11,28 @@ import msgspec
 from gateway.app.errors import PortTakenError, StartError
 from gateway.config.settings import Address, Settings
 from gateway.dataplane.listeners import bind_tcp, bind_unix, connection_room
+
+
+class Listeners(msgspec.Struct, frozen=True):
+    """The bound sockets: for callers, for metrics and health, for the control API unless it is off."""
+
+    data: list[socket.socket]
+    ops: socket.socket
+    control: socket.socket | None
+
+
+def all_bound(settings: Settings, stack: contextlib.ExitStack) -> Listeners:
+    """Bind what is listened on, until ``stack`` ends. Raises StartError, PortTakenError."""
+
+    def lent(address: Address) -> socket.socket:
+        return stack.enter_context(bound(address))
+
+    control = settings.control.listen
+    return Listeners(
+        data=[lent(address) for address in settings.listen],
+        ops=lent(settings.ops_listen),
+        control=lent(control) if control is not None else None,
+    )
 
 
 def bound(address: Address) -> socket.socket:

@@ -7,20 +7,21 @@ import contextlib
 import gc
 import logging
 import os
-import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from gateway.app.building import built_server, open_the_log, open_the_store
+from gateway.app.control import control_url, serve_control
 from gateway.app.gateway import Gateway
-from gateway.app.listening import bound, bound_address, within_open_files
+from gateway.app.listening import Listeners, all_bound, bound_address, within_open_files
 from gateway.config.settings import Settings
-from gateway.control.ops import serve_ops
+from gateway.control.http.serving import serve
 from gateway.core.model import KeyTable
 from gateway.keys.clock import boot_clock
 from gateway.keys.feed import Feed
 from gateway.observe import Observer
+from gateway.store.base import Store
 
 # Collecting rarely is enough where nearly all is freed by its count, and each run walks the live objects.
 _GC_THRESHOLDS = (50_000, 50, 100)
@@ -41,11 +42,8 @@ def run(
     settings, notes = within_open_files(settings)
     tell = on_ready or _tell
     with contextlib.ExitStack() as stack:
-        listeners = [stack.enter_context(bound(address)) for address in settings.listen]
-        ops_listener = stack.enter_context(bound(settings.ops_listen))
-        return _run_loop(
-            _serve(settings, listeners, ops_listener, lambda served: tell([*served, *notes]), prepare)
-        )
+        listeners = all_bound(settings, stack)
+        return _run_loop(_serve(settings, listeners, lambda served: tell([*served, *notes]), prepare))
 
 
 def _run_loop(main: Coroutine[Any, Any, int]) -> int:
@@ -64,8 +62,7 @@ def _tell(served: Sequence[str]) -> None:
 
 async def _serve(
     settings: Settings,
-    listeners: list[socket.socket],
-    ops_listener: socket.socket,
+    listeners: Listeners,
     on_ready: Callable[[Sequence[str]], None],
     prepare: Callable[[], Awaitable[None]] | None,
 ) -> int:
@@ -88,18 +85,27 @@ async def _serve(
             await prepare()
         feed.start()
         gateway = Gateway(settings, server, feed, table)
-        served = [f"listening on {bound_address(listener)}" for listener in listeners]
-        served += [f"metrics and health on {bound_address(ops_listener)}", f"keys in {store.location}"]
-        await server.start(listeners)
-        runner = await serve_ops(gateway.ops(observer), ops_listener)
+        await server.start(listeners.data)
+        runner = await serve(gateway.ops(observer), listeners.ops, "gateway.ops")
         stack.push_async_callback(runner.cleanup)
+        if listeners.control is not None:
+            await serve_control(settings, store, digester, listeners.control, stack)
         gateway.started = True
         await gateway.first_sync()
         gc.set_threshold(*_GC_THRESHOLDS)
-        on_ready(served)
+        on_ready(_served(settings, listeners, store))
         await gateway.serve_until_signal()
     for address in settings.listen:
         if address.path is not None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(address.path)
     return 0
+
+
+def _served(settings: Settings, listeners: Listeners, store: Store) -> list[str]:
+    """Return where everything is, a line each."""
+    lines = [f"listening on {bound_address(listener)}" for listener in listeners.data]
+    lines.append(f"metrics and health on {bound_address(listeners.ops)}")
+    if listeners.control is not None:
+        lines.append(f"control API at {control_url(settings.control, listeners.control)}")
+    return [*lines, f"keys in {store.location}"]

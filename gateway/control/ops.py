@@ -8,12 +8,10 @@ Promise: ``/livez`` touches nothing but the event loop, so a database that is go
 
 from __future__ import annotations
 
-import logging
-import socket
 from collections.abc import Awaitable, Callable
 
 import msgspec
-from aiohttp import http_exceptions, web
+from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
@@ -60,30 +58,6 @@ def make_ops(registry: CollectorRegistry, status: Status) -> web.Application:
     )
     app.on_response_prepare.append(_finish_head)
     return app
-
-
-async def serve_ops(app: web.Application, listener: socket.socket) -> web.AppRunner:
-    """Serve ``app`` on a bound socket; ``await runner.cleanup()`` ends it and closes the socket."""
-    # Probes and scrapes are short: what still runs at the end is not worth waiting for.
-    runner = web.AppRunner(
-        app, access_log=None, logger=_errors_of_ours(), handle_signals=False, shutdown_timeout=1.0
-    )
-    await runner.setup()
-    await web.SockSite(runner, listener).start()
-    return runner
-
-
-def _errors_of_ours() -> logging.Logger:
-    """Return a logger for this program's faults: a malformed request is none, and may hold a secret."""
-    logger = logging.getLogger("gateway.ops")
-    if not logger.filters:
-        logger.addFilter(_is_ours)
-    return logger
-
-
-def _is_ours(record: logging.LogRecord) -> bool:
-    fault = record.exc_info[1] if record.exc_info else None
-    return not isinstance(fault, http_exceptions.HttpProcessingError)
 
 
 def _told(answer: Answer) -> web.Response:

@@ -12,7 +12,8 @@ from aiohttp import ClientSession
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.control.ops import Status, make_ops, serve_ops
+from gateway.control.http.serving import serve
+from gateway.control.ops import Status, make_ops
 from gateway.observe import Gauges, Observer, make_registry
 
 
@@ -41,7 +42,7 @@ async def serving(gateway: Gateway) -> AsyncIterator[ClientSession]:
     listener = socket.create_server(("127.0.0.1", 0))
     gateway.port = listener.getsockname()[1]
     status = Status(started=lambda: gateway.started, ready=lambda: gateway.ready)
-    runner = await serve_ops(make_ops(gateway.registry(), status), listener)
+    runner = await serve(make_ops(gateway.registry(), status), listener, "gateway.ops")
     try:
         async with ClientSession(f"http://127.0.0.1:{gateway.port}") as session:
             yield session
