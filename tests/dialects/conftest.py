@@ -1,0 +1,20 @@
+"""The gateways that the tests of the dialects share; each costs about a second to start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.dialects.harness import PUBLIC_URL, World
+from tests.wire.backend import Backend
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory, shared_backend: Backend) -> Iterator[World]:
+    """A gateway with the default policy, known to its clients by a public URL."""
+    made = World(
+        tmp_path_factory.mktemp("dialects"), shared_backend.port, {"control": {"public_url": PUBLIC_URL}}
+    )
+    yield made
+    made.product.stop()

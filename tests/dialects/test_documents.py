@@ -1,0 +1,328 @@
+"""Every curl of the five documents, run as it stands there, on the day of its sample.
+
+The gateway's wall clock is set to the instant of each sample (libfaketime; its monotonic clocks run
+on), its control listener has a certificate for the documents' hosts, and curl is told where those
+hosts are: so even the URLs are the documents' own. Changed are credentials and identifiers alone,
+and the proxy's scheme, which is plain HTTP. The documents' curls have lost some line ends and one
+quote to their formatting; the arguments are what they mean.
+"""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from tests.dialects import shapes
+from tests.dialects.client import Answer, claims_of, cookie_of
+from tests.dialects.harness import Person, World
+from tests.dialects.shapes import instant
+from tests.wire.backend import Backend
+from tests.wire.client import parse_head
+
+HOSTS = ("users.cqloud.com", "login.cqloud.com", "your-tenant.us.qlikcloud.com", "api.example.com")
+PAGES = "https://your-tenant.us.qlikcloud.com/api/v1/api-keys"
+JSON = "Content-type: application/json"
+
+
+class Documents(World):
+    """The gateway that the documents' clients find behind the documents' hosts."""
+
+    def __init__(self, directory: Path, backend_port: int) -> None:
+        authority = trustme.CA()
+        pair = authority.issue_cert(*HOSTS, "127.0.0.1")
+        directory.mkdir(parents=True, exist_ok=True)
+        self.ca = directory / "ca.pem"
+        authority.cert_pem.write_to_path(str(self.ca))
+        cert, key = directory / "cert.pem", directory / "key.pem"
+        pair.private_key_pem.write_to_path(str(key))
+        for blob in pair.cert_chain_pems:
+            blob.write_to_path(str(cert), append=True)
+        self._clock = directory / "clock"
+        self.set_clock("2023-01-26 11:56:38.564")
+        super().__init__(
+            directory,
+            backend_port,
+            {
+                "control": {"tls": {"cert": str(cert), "key": str(key)}},
+                "login": {"cookie_domain": "cqloud.com"},
+            },
+            _faked(self._clock),
+        )
+
+    def set_clock(self, instant: str) -> None:
+        """Stop the gateway's wall clock at an instant of UTC."""
+        beside = self._clock.with_suffix(".new")
+        beside.write_text(instant + "\n")
+        beside.replace(self._clock)
+
+    def curl(self, *arguments: str) -> Answer:
+        """Run curl and return the response that it shows."""
+        where = [f"--connect-to=media-sites.cqloud.com:80:127.0.0.1:{self.proxy_port}"]
+        where += [f"--connect-to={host}:443:127.0.0.1:{self.port}" for host in HOSTS]
+        run = subprocess.run(
+            ["curl", "-sS", "-i", "--noproxy", "*", "--cacert", str(self.ca), *where, *arguments],
+            capture_output=True,
+            timeout=20,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr.decode()
+        head, _, body = run.stdout.partition(b"\r\n\r\n")
+        parsed = parse_head(head + b"\r\n\r\n")
+        fields = [(name.decode(), value.decode("latin-1")) for name, value in parsed.fields]
+        return Answer(parsed.status, fields, body)
+
+    def token(self, person: Person) -> str:
+        """Log in by curl, as 002 does, and return the token."""
+        answer = self.curl("-u", f"{person.email}:{person.password}", "https://login.cqloud.com/login")
+        token = cookie_of(answer.expect(302)).value
+        self.keep_secret(token.rpartition(".")[2])
+        return token
+
+
+def _faked(clock: Path) -> dict[str, str]:
+    assert shutil.which("faketime"), "these tests set the gateway's clock: install faketime"
+    found = subprocess.run(
+        ["faketime", "-m", "+0", "printenv", "LD_PRELOAD"], capture_output=True, text=True, check=True
+    )
+    return {
+        "LD_PRELOAD": found.stdout.strip(),
+        "TZ": "UTC",
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory, shared_backend: Backend) -> Iterator[Documents]:
+    made = Documents(tmp_path_factory.mktemp("documents"), shared_backend.port)
+    yield made
+    made.product.stop()
+
+
+@pytest.fixture(scope="module")
+def jane(documents: Documents) -> Person:
+    """The admin of the tenant whose configuration is 003's sample."""
+    documents.cli("tenants", "add", "your-tenant")
+    documents.cli(
+        "tenants", "set", "your-tenant", "--api-keys-enabled", "true", "--max-keys-per-user", "5",
+        "--max-api-key-expiry", "PT24H", "--scim-external-client-expiry", "P365D",
+    )  # fmt: skip
+    return documents.person("admin", "your-tenant", email="jane@your-tenant.example")
+
+
+def test_003_creates_lists_shows_changes_and_deletes_a_key(documents: Documents, jane: Person) -> None:
+    documents.set_clock("2023-01-26 11:56:38.564")
+    login = documents.token(jane)
+    sub = claims_of(login)["sub"]
+    holder = ("-H", f"Authorization: Bearer {login}")
+    wish = f'{{"sub":"{sub}","expiry":"PT24H","subType":"user","description":"a description"}}'
+
+    created = documents.curl(PAGES, "-X", "POST", *holder, "-H", JSON, "-d", wish).expect(201)
+    token = created.json["token"]
+    documents.keep_secret(token.rpartition(".")[2])
+    shown = {
+        "id": claims_of(token)["jti"],
+        "sub": sub,
+        "expiry": "2023-01-27T11:56:38.564Z",
+        "status": "active",
+        "created": "2023-01-26T11:56:38.564Z",
+        "subType": "user",
+        "tenantId": "your-tenant",
+        "description": "a description",
+        "lastUpdated": "2023-01-26T11:56:38.564Z",
+        "createdByUser": sub,
+    }
+    shapes.Members(shapes.QLIK_CREATED.expected | shown).compare(created.json)
+    _claims_say(token, sub)
+
+    holder = ("-H", f"Authorization: Bearer {token}")  # "Bearer <API-key>", from here on as documented
+    page = documents.curl(PAGES, *holder).expect(200).json
+    assert page["data"] == [page["data"][0]], "one key was made"
+    shapes.Members(shapes.QLIK_KEY.expected | shown).compare(page["data"][0])
+    assert "token" not in page["data"][0]
+    assert shapes.uri(page["links"]["self"]["href"])
+
+    one = f"{PAGES}/{created.json['id']}"
+    assert documents.curl(one, *holder).expect(200).json == page["data"][0]
+
+    documents.set_clock("2023-01-26 12:00:00.000")
+    replace = '[{"op":"replace","path":"/description","value":"my new description"}]'
+    changed = documents.curl(one, "-X", "PATCH", *holder, "-H", JSON, "-d", replace).expect(204)
+    assert changed.body == b""
+    assert documents.curl(one, *holder).json == page["data"][0] | {
+        "description": "my new description",
+        "lastUpdated": "2023-01-26T12:00:00.000Z",
+    }
+
+    assert documents.curl(one, "-X", "DELETE", *holder).expect(204).body == b""
+    login = documents.token(jane)
+    documents.curl(one, "-H", f"Authorization: Bearer {login}").expect(404)
+
+
+def _claims_say(token: str, sub: str) -> None:
+    """The claims of a key's JWT: what clients of 003 read, within the times of its record."""
+    claims = claims_of(token)
+    expected: dict[str, Any] = {
+        "aud": "gateway:key",
+        "sub": sub,
+        "jti": shapes.text,
+        "tenantId": "your-tenant",
+        "iat": int(instant("2023-01-26T11:56:38Z").timestamp()),
+        "exp": lambda value: 0 <= instant("2023-01-27T11:56:38.564Z").timestamp() - value <= 1,
+    }
+    found = claims | {"aud": claims["aud"][0] if isinstance(claims["aud"], list) else claims["aud"]}
+    shapes.Members(expected).compare(found)
+
+
+def test_003_shows_and_changes_the_configuration_of_a_tenant(documents: Documents, jane: Person) -> None:
+    documents.set_clock("2023-01-26 12:10:00.000")
+    holder = ("-H", f"Authorization: Bearer {documents.token(jane)}")
+    where = f"{PAGES}/configs/your-tenant"
+    shown = documents.curl(where, *holder).expect(200).json
+    shapes.Members(
+        {
+            "api_keys_enabled": True,
+            "max_keys_per_user": 5,
+            "max_api_key_expiry": "PT24H",
+            "scim_externalClient_expiry": "P365D",
+        }
+    ).compare(shown)
+    replace = '[{"op":"replace","path":"/api_keys_enabled","value":true}]'
+    assert documents.curl(where, "-X", "PATCH", *holder, "-H", JSON, "-d", replace).expect(204).body == b""
+    assert documents.curl(where, *holder).json == shown
+
+
+def test_002_logs_in_and_the_token_passes_the_proxy(
+    documents: Documents, jane: Person, tmp_path: Path
+) -> None:
+    """The sample's ``Connection: keep-alive`` says what HTTP/1.1 means without it; it is not asked for."""
+    documents.set_clock("2023-01-26 14:10:54.000")
+    file = tmp_path / "cookiefile"
+    answer = documents.curl(
+        "-c", str(file), "-u", f"{jane.email}:{jane.password}", "https://login.cqloud.com/login"
+    )
+    assert (answer.status, answer.body) == (302, b"OK")
+    assert answer.value("content-type") == "text/plain; charset=UTF-8"
+    assert answer.value("date") == "Thu, 26 Jan 2023 14:10:54 GMT"
+    assert answer.value("vary") == "Origin"
+    assert answer.value("content-length") == "2"
+    assert (answer.value("connection") or "keep-alive").lower() == "keep-alive"
+    assert answer.value("location") is None, "clients with -L would follow it"
+    cookie = cookie_of(answer)
+    assert (cookie["path"], cookie["domain"].lstrip("."), cookie["max-age"]) == ("/", "cqloud.com", "21600")
+    assert cookie["httponly"]
+    assert cookie["secure"]
+    token = cookie.value
+    documents.keep_secret(token.rpartition(".")[2])
+    assert f"\tcqloudLoginToken\t{token}" in file.read_text(), "the cookie file holds the token"
+
+    # "A token is valid for one hour."
+    now = int(instant("2023-01-26T14:10:54Z").timestamp())
+    assert (claims_of(token)["iat"], claims_of(token)["exp"]) == (now, now + 3600)
+    for field in (f"Authorization: BEARER {token}", f"X-API-KEY: {token}"):
+        documents.curl(
+            "--request", "GET", "--url", "http://media-sites.cqloud.com/api/v2/sites",
+            "--header", "Accept: */*", "--header", field,
+        ).expect(200)  # fmt: skip
+
+
+SECRET_WISH = """{
+"name": "CI Pipeline",
+"description": "Used for automated deployments",
+"tenantId": "tenant_acme",
+"environmentId": "environment_prod",
+"expiresAt": "2025-01-15T10:30:00Z",
+"intendedUse": "ci-cd"
+}"""
+
+
+def test_004_creates_a_key_beside_its_own_subject(documents: Documents) -> None:
+    documents.cli("tenants", "add", "tenant_acme")
+    documents.cli(
+        "environments", "add", "environment_prod", "--tenant", "tenant_acme", "--prefix", "qs_live_"
+    )
+    documents.set_clock("2024-01-15 10:30:00.000")
+    login = documents.token(documents.person("editor", "tenant_acme"))
+    created = documents.curl(
+        "-X", "POST", "https://api.example.com/api-keys", "-H", f"Authorization: Bearer {login}",
+        "-H", "Content-Type: application/json", "-d", SECRET_WISH,
+    ).expect(201).json  # fmt: skip
+    token = created["secretKey"]
+    documents.keep_secret(token)
+    at_once, a_year_on = instant("2024-01-15T10:30:00Z"), instant("2025-01-15T10:30:00Z")
+    documented = {
+        "tenantId": "tenant_acme",
+        "environmentId": "environment_prod",
+        "name": "CI Pipeline",
+        "description": "Used for automated deployments",
+        "prefix": token[: len("qs_live_xxxx")],
+        "lastFour": token[-4:],
+        "secretKey": lambda value: value.startswith("qs_live_"),
+        "createdBySubjectId": claims_of(login)["sub"],
+        "createdAt": lambda value: shapes.date_time(value) and instant(value) == at_once,
+        "expiresAt": lambda value: shapes.date_time(value) and instant(value) == a_year_on,
+        "status": "active",
+        "intendedUse": "ci-cd",
+    }
+    shapes.Members(shapes.SECRET_CREATED.expected | documented).compare(created)
+    assert created["subjectId"] != created["createdBySubjectId"], "it has a subject of its own"
+
+
+def test_000_creates_a_key_of_the_organisation(documents: Documents) -> None:
+    documents.cli("tenants", "add", "my-company")
+    documents.cli_key("viewer", "my-company")  # so that the sample's is number 2
+    documents.set_clock("2025-01-07 15:37:36.228")
+    login = documents.token(documents.person("editor", "my-company", email="bob@mycompany.com"))
+    answer = documents.curl(
+        "--request", "POST", "--url", "https://users.cqloud.com/api/1/api-keys",
+        "--header", "Content-Type: application/json", "--header", f"Authorization: BEARER {login}",
+        "--data",
+        '{\n"name": "Example_Key",\n"description": "Key description example.",\n'
+        '"ttl": 180,\n"permission": "MediaEditor"\n}',
+    ).expect(201)  # fmt: skip
+    documents.keep_secret(answer.json["apiToken"])
+    documented = {
+        "name": "Example_Key",
+        "description": "Key description example.",
+        "ttl": 180,
+        "permission": "MediaEditor",
+        "keyId": "2",
+        "ownerId": "my-company",
+        "createdBy": "bob@mycompany.com",
+        "createdAt": "2025-01-07T15:37:36.228Z",
+        "expireAt": "2025-07-06T15:37:36.228Z",
+        "apiToken": shapes.text,
+    }
+    shapes.Members(documented).compare(answer.json)
+    created, ends = instant(answer.json["createdAt"]), instant(answer.json["expireAt"])
+    assert ends - created == datetime.timedelta(days=180)
+
+
+@pytest.mark.parametrize(
+    ("created_at", "wanted", "ends"),
+    [
+        ("2025-01-31 10:00:00.000", "P1M", "2025-02-28T10:00:00.000Z"),
+        ("2028-01-31 10:00:00.000", "P1M", "2028-02-29T10:00:00.000Z"),
+        ("2028-02-29 10:00:00.000", "P1Y", "2029-02-28T10:00:00.000Z"),
+    ],
+)
+def test_months_and_years_count_from_the_date_of_creation(
+    documents: Documents, created_at: str, wanted: str, ends: str
+) -> None:
+    documents.set_clock(created_at)
+    login = documents.token(documents.person("editor"))
+    made = documents.curl(
+        PAGES, "-X", "POST", "-H", f"Authorization: Bearer {login}", "-H", JSON,
+        "-d", f'{{"description": "d", "expiry": "{wanted}"}}',
+    ).expect(201).json  # fmt: skip
+    documents.keep_secret(made["token"].rpartition(".")[2])
+    assert made["expiry"] == ends
