@@ -9,29 +9,32 @@ maker of `Forward`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import msgspec
 
 from gateway.core.credentials import read_credential
+from gateway.core.envelope import has_token_shape
 from gateway.core.http1 import RequestHead
 from gateway.core.model import MILLISECONDS, Freshness, KeyTable, LiveKey, Permission, Reject, Role
 from gateway.core.refusals import Reason
 from gateway.core.routes import Route, Router, within
 from gateway.core.section import FieldSection
+from gateway.core.sessions import Session, Sessions, Verify
 from gateway.core.target import rewrite_target
 from gateway.core.tokens import DEFAULT_PREFIX, Digester, is_opaque
 
 READ_METHODS = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 _ANY_SOURCE = ("x-api-key", "authorization")
-_JWT = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+# An enum's member costs a look-up of its own, and a refusal should cost little.
+_KEY_UNKNOWN = Reason.KEY_UNKNOWN
 
 
 class Snapshot(msgspec.Struct, frozen=True):
     """Everything a decision may read; replaced whole when the configuration changes.
 
-    ``keys`` is the live table, the one part that changes in place (its writer is the feed).
+    ``keys`` is the live table, the one part that changes in place (its writer is the feed), with
+    ``sessions``, the login tokens that have been proven (their writer is the verifier).
     """
 
     router: Router
@@ -39,6 +42,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     keys: KeyTable
     digester: Digester
     freshness: Freshness = Freshness()
+    sessions: Sessions = msgspec.field(default_factory=Sessions)
 
 
 class Forward(msgspec.Struct, frozen=True, gc=False):
@@ -53,7 +57,17 @@ class Forward(msgspec.Struct, frozen=True, gc=False):
     target: bytes
 
 
-Decision = Forward | Reject
+Decision = Forward | Reject | Verify
+
+
+class Unproven(msgspec.Struct, frozen=True, gc=False):
+    """A token of JWS form that is no key of the table, and not proven (yet); its ``repr`` keeps it."""
+
+    token: bytes
+    digest: bytes
+
+    def __repr__(self) -> str:
+        return "Unproven(***)"
 
 
 class Proof(msgspec.Struct, gc=False):
@@ -61,7 +75,8 @@ class Proof(msgspec.Struct, gc=False):
 
     Callers repeat their credential on a connection; then the key need not be looked for again. It
     holds for those very lines, the sources that were read, one state of the key table and one set
-    of peppers. Age, expiry and all that follows are judged each time.
+    of peppers. Age, expiry and all that follows are judged each time. A token that is not proven is
+    not remembered, since time and the verifier may think of it otherwise the next moment.
     """
 
     api_keys: tuple[tuple[bytes, bytes], ...] = ()
@@ -69,11 +84,11 @@ class Proof(msgspec.Struct, gc=False):
     sources: tuple[str, ...] = ()
     version: int = -1
     digester: Digester | None = None
-    found: LiveKey | Reason = Reason.CREDENTIAL_MISSING
+    found: LiveKey | Session | Reason = Reason.CREDENTIAL_MISSING
 
 
 def decide(head: RequestHead, snapshot: Snapshot, now: float, proof: Proof | None = None) -> Decision:
-    """Judge one request.
+    """Judge one request. `Verify` asks for a signature to be checked, and to be asked again then.
 
     Args:
         head: the request head, which is well-formed.
@@ -97,7 +112,7 @@ def decide(head: RequestHead, snapshot: Snapshot, now: float, proof: Proof | Non
         return Forward(route, None, None, target)
     sources = route.credentials if route is not None else _ANY_SOURCE
     key = authenticate(head.fields, sources, snapshot, now, proof)
-    if isinstance(key, Reject):
+    if not isinstance(key, LiveKey):
         return key
     return _authorize(head, route, key, snapshot, target)
 
@@ -108,8 +123,8 @@ def authenticate(
     snapshot: Snapshot,
     now: float,
     proof: Proof | None = None,
-) -> LiveKey | Reject:
-    """Find the live key that the credential in ``sources`` proves, or say why there is none."""
+) -> LiveKey | Reject | Verify:
+    """Find who is proven by the credential in ``sources``, or say why nobody is."""
     table = snapshot.keys
     if (
         proof is not None
@@ -119,46 +134,72 @@ def authenticate(
         and proof.sources is sources
         and proof.digester is snapshot.digester
     ):
-        key = proof.found
+        found: LiveKey | Session | Unproven | Reason = proof.found
     else:
-        key = _find(fields, sources, snapshot)
-        if proof is not None:
+        found = _find(fields, sources, snapshot)
+        if proof is not None and not isinstance(found, Unproven):
             proof.api_keys, proof.authorizations = fields.api_keys, fields.authorizations
-            proof.sources, proof.found = sources, key
+            proof.sources, proof.found = sources, found
             proof.version, proof.digester = table.version, snapshot.digester
-    if isinstance(key, Reason) and key not in _MISSES:
-        return Reject(key)
+    if isinstance(found, LiveKey):
+        key = found
+    else:
+        bearer = _bearer(found, snapshot, now)
+        if not isinstance(bearer, LiveKey):
+            return bearer
+        key = bearer
     if table.synced_at is None:
         return Reject(Reason.NOT_READY)
-    age = now - table.synced_at
-    if isinstance(key, Reason):
-        return Reject(Reason.KEY_TABLE_STALE if age > snapshot.freshness.fresh_s else key)
-    if age > snapshot.freshness.bound_s:
+    if now - table.synced_at > snapshot.freshness.bound_s:
         return Reject(Reason.KEY_TABLE_STALE, key)
     if key.revoked_at is not None:
         return Reject(Reason.KEY_REVOKED, key)
     # The store's clock, carried on by the boot clock: steps of the local wall clock change nothing.
     if (table.store_offset_s + now) * MILLISECONDS >= key.expires_at:
-        return Reject(Reason.KEY_EXPIRED, key)
+        return Reject(Reason.KEY_EXPIRED if isinstance(found, LiveKey) else Reason.TOKEN_EXPIRED, key)
     return key
 
 
-# Said only while the table is fresh enough to know.
-_MISSES = frozenset((Reason.KEY_UNKNOWN, Reason.TOKEN_INVALID))
-
-
-def _find(fields: FieldSection, sources: tuple[str, ...], snapshot: Snapshot) -> LiveKey | Reason:
-    """Look for the key of the credential that ``sources`` carry."""
+def _find(
+    fields: FieldSection, sources: tuple[str, ...], snapshot: Snapshot
+) -> LiveKey | Session | Unproven | Reason:
+    """Look for the key, or the login, of the credential that ``sources`` carry."""
     token = read_credential(fields, sources)
     if isinstance(token, Reason):
         return token
     table = snapshot.keys
     if not _may_be_key(token, table):
         return Reason.CREDENTIAL_MALFORMED
-    key = table.by_digest.get(snapshot.digester.digest(token))
+    digest = snapshot.digester.digest(token)
+    key = table.by_digest.get(digest)
     if key is not None:
         return key
-    return Reason.TOKEN_INVALID if _JWT.fullmatch(token) else Reason.KEY_UNKNOWN
+    if not has_token_shape(token):
+        return _KEY_UNKNOWN
+    return snapshot.sessions.proven.get(digest) or Unproven(token, digest)
+
+
+def _bearer(found: Session | Unproven | Reason, snapshot: Snapshot, now: float) -> LiveKey | Reject | Verify:
+    """Find who bears what is no key of the table, or say why nobody does."""
+    if isinstance(found, Reason) and found is not _KEY_UNKNOWN:
+        return Reject(found)
+    table = snapshot.keys
+    if table.synced_at is None:
+        return Reject(Reason.NOT_READY)
+    age = now - table.synced_at
+    if isinstance(found, Session):
+        bearer = found.bearer(table)
+        if age > snapshot.freshness.bound_s:
+            return Reject(Reason.KEY_TABLE_STALE, bearer)
+        ended = found.token_id is not None and found.token_id in table.ended_tokens
+        return Reject(Reason.TOKEN_INVALID, bearer) if ended else bearer
+    if isinstance(found, Unproven):
+        judged = snapshot.sessions.judge(found.token, found.digest, table.store_offset_s + now)
+        if isinstance(judged, Verify):
+            return judged if age <= snapshot.freshness.bound_s else Reject(Reason.KEY_TABLE_STALE)
+        found = judged
+    # What is not known may have been made since: so it is said only while the table is fresh.
+    return Reject(found if age <= snapshot.freshness.fresh_s else Reason.KEY_TABLE_STALE)
 
 
 def _may_be_key(token: bytes, table: KeyTable) -> bool:
@@ -178,7 +219,8 @@ def _authorize(
     head: RequestHead, route: Route | None, key: LiveKey, snapshot: Snapshot, target: bytes
 ) -> Decision:
     tenant = snapshot.keys.tenants.get(key.tenant_id)
-    if tenant is None or not tenant.api_keys_enabled:
+    # A tenant that switches its keys off goes on logging in.
+    if tenant is None or not (tenant.api_keys_enabled or key.key_id is None):
         return Reject(Reason.HOLDER_DISABLED, key)
     granted = key.permission
     if key.user_id is not None:

@@ -41,7 +41,8 @@ class TrustedIssuer(msgspec.Struct, frozen=True):
         algorithms: the ``alg`` values that it may use; never ``none``, never HMAC.
         keys: ``kid`` → public key (of the ``cryptography`` package) that suits one of them.
         ends: ``kid`` → epoch milliseconds from which its signatures count no more; missing: never.
-        tenant_claim: the claim that names the tenant; "" for our own issuer, whose claims are fixed.
+        is_own: these are our own login tokens: their claims are fixed, their subjects users of the store.
+        tenant_claim: the claim that names the tenant of an external issuer's token.
         role_claim: the claim that holds a role's name, or an array of names.
         roles: what such a name means here: the name of a role of the configuration. Of several
             that a token holds the first in this order counts.
@@ -52,18 +53,14 @@ class TrustedIssuer(msgspec.Struct, frozen=True):
     algorithms: frozenset[str]
     keys: Mapping[str, Any]
     ends: Mapping[str, int] = {}
+    is_own: bool = False
     tenant_claim: str = ""
     role_claim: str = ""
     roles: Mapping[str, str] = {}
 
-    @property
-    def is_own(self) -> bool:
-        """Tell whether these are our own login tokens, whose subjects are users of the store."""
-        return not self.tenant_claim
-
 
 class Envelope(msgspec.Struct, frozen=True):
-    """A token whose form is right; nothing that it says is proven."""
+    """A token whose form is right; nothing that it says is proven. Its ``repr`` keeps the token."""
 
     algorithm: str
     kid: str
@@ -87,10 +84,13 @@ class Envelope(msgspec.Struct, frozen=True):
             return tuple(audience)
         return ()
 
+    def __repr__(self) -> str:
+        return f"Envelope(algorithm={self.algorithm!r}, kid={self.kid!r})"
+
 
 def has_token_shape(token: bytes) -> bool:
     """Tell whether ``token`` looks like a JWS, three parts of base64url, and not like an opaque key."""
-    return _SHAPE(token) is not None
+    return token.count(b".") == 2 and _SHAPE(token) is not None
 
 
 def read_unverified(token: bytes) -> Envelope | None:

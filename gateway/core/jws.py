@@ -104,7 +104,7 @@ def own_issuer(name: str, keys: Iterable[tuple[str, str, int | None]], token_ttl
         found[kid] = load_pem_public_key(pem.encode("ascii"))
         if retired_at is not None:
             ends[kid] = retired_at + token_ttl_ms
-    return TrustedIssuer(name, LOGIN_AUDIENCE, frozenset((OWN_ALGORITHM,)), found, ends)
+    return TrustedIssuer(name, LOGIN_AUDIENCE, frozenset((OWN_ALGORITHM,)), found, ends, is_own=True)
 
 
 def verify(token: bytes, issuers: Mapping[str, TrustedIssuer], now_s: float) -> Claims | Reason:
