@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
-import shlex
+import secrets
 import socket
 import sys
 from typing import TYPE_CHECKING, Any
@@ -13,28 +12,24 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from gateway.cli.common import CliError, executable, setting_flags, settings_of, store_url
+from gateway.cli.common import CliError, setting_flags, settings_of
+from gateway.cli.quickstart_lines import ADMIN, TENANT, Made, lines_to_try
 from gateway.config.document import Node
 from gateway.config.routing import single_upstream
 from gateway.config.settings import Address, Settings
 
 if TYPE_CHECKING:
-    from gateway.control.making import CreatedKey
     from gateway.control.service import KeyService
 
-TENANT = "default"
 KEY_NAMES = {"viewer": "quickstart-viewer", "editor": "quickstart-editor"}
 LISTEN = Address("127.0.0.1", 8080)
 PORTS_TRIED = 100
-# A running gateway sees a change within a second; a reader who pastes all lines at once must not outrun it.
-_SEEN = "sleep 1"
-_ANYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  a wildcard, to where it is reachable
 
 
 @click.command(short_help="Serve a demo backend on loopback, with two keys to try.")
 @setting_flags("--upstream", "--listen", "--control-listen", "--ops-listen")
 def quickstart(**flags: Any) -> None:
-    """Serve a demo backend (or --upstream) on loopback, with a viewer and an editor key to try."""
+    """Serve a demo backend (or --upstream) on loopback, with two keys and an admin to try."""
     settings = settings_of(flags)
     if "listen" not in settings.origins:
         settings = msgspec.structs.replace(settings, listen=(LISTEN,))
@@ -71,30 +66,35 @@ def _serve_there(settings: Settings, backend: str, notes: list[str]) -> int:
     from gateway import app
     from gateway.cli.service import opened_service
 
-    created: dict[str, CreatedKey] = {}
+    made = Made()
 
-    async def make_keys() -> None:
+    async def make_first() -> None:
+        nonlocal made
         async with opened_service(settings) as service:
-            created.update(await first_keys(service))
+            made = await first_run(service, wants_admin=settings.control.listen is not None)
 
     def tell(*_: object) -> None:
-        click.echo("\n".join([*notes, *_lines(settings, backend, created)]))
+        click.echo("\n".join([*notes, *lines_to_try(settings, backend, made)]))
         sys.stdout.flush()
 
-    return app.run(settings, on_ready=tell, prepare=make_keys)
+    return app.run(settings, on_ready=tell, prepare=make_first)
 
 
-async def first_keys(service: KeyService) -> dict[str, CreatedKey]:
-    """Make the viewer and the editor key if this is the first run; otherwise nothing, and say so by it."""
+async def first_run(service: KeyService, *, wants_admin: bool) -> Made:
+    """Make what the first run makes, unless it was made before: two keys, and an admin where nobody is."""
     from gateway.cli.service import operator
 
+    keys, password = {}, None
     names = {key.name for key in await service.list_keys(tenant=TENANT)}
-    if names.intersection(KEY_NAMES.values()):
-        return {}
-    return {
-        permission: await service.create_key(operator(), tenant=TENANT, name=name, permission=permission)
-        for permission, name in KEY_NAMES.items()
-    }
+    if not names.intersection(KEY_NAMES.values()):
+        for permission, name in KEY_NAMES.items():
+            keys[permission] = await service.create_key(
+                operator(), tenant=TENANT, name=name, permission=permission
+            )
+    if wants_admin and not await service.list_users():
+        password = secrets.token_urlsafe(12)
+        await service.add_user(operator(), ADMIN, tenant=TENANT, role="admin", password=password)
+    return Made(keys=keys, password=password)
 
 
 def with_free_ports(settings: Settings) -> tuple[Settings, list[str]]:
@@ -138,95 +138,3 @@ def _bound_port(host: str, port: int) -> int:
             raise CliError(f"cannot listen on {Address(host, port)}: {error.strerror or error}") from None
         bound: int = probe.getsockname()[1]
         return bound
-
-
-def _lines(settings: Settings, backend: str, created: dict[str, CreatedKey]) -> list[str]:
-    """Return what is printed once it serves: where everything is, and the lines to try."""
-    targets = ", ".join(str(t) for upstream in settings.upstreams.values() for t in upstream.targets)
-    lines = [
-        f"gateway   {_base(settings)}",
-        f"backend   {targets} ({backend})",
-        f"metrics   http://{_reachable(settings.ops_listen)}/metrics",
-        f"store     {store_url(settings)}",
-        "",
-    ]
-    command = f"{executable()} keys {{}}{_same_store(settings)}"
-    return lines + (_first_run(settings, created, command) if created else _later_run(settings, command))
-
-
-def _first_run(settings: Settings, created: dict[str, CreatedKey], command: str) -> list[str]:
-    viewer, editor = created["viewer"], created["editor"]
-    url = _url(settings)
-    read = f"curl -i -H 'X-API-KEY: {viewer.token}' {url}"
-    return [
-        "Two keys were made; they are shown this once:",
-        f"  viewer  {viewer.token}",
-        f"  editor  {editor.token}",
-        "",
-        "Try, in another terminal:",
-        "# a viewer reads: 200",
-        read,
-        "# a viewer writes: 403",
-        f"curl -i -X POST -d hello -H 'X-API-KEY: {viewer.token}' {url}",
-        "# an editor writes: 200",
-        f"curl -i -X POST -d hello -H 'X-API-KEY: {editor.token}' {url}",
-        "# no key: 401",
-        f"curl -i {url}",
-        "# the viewer key is revoked: 401",
-        f"{command.format('revoke --yes')} {viewer.record.id}",
-        _SEEN,
-        read,
-    ]
-
-
-def _later_run(settings: Settings, command: str) -> list[str]:
-    url = _url(settings)
-    create = command.format(f"create --tenant {TENANT} --name my-key --permission editor")
-    return [
-        "The keys of the first run go on working; a new one (viewer or editor) is made by:",
-        f"KEY=$({create})",
-        _SEEN,
-        "",
-        "Try, in that terminal:",
-        "# a key reads: 200",
-        f'curl -i -H "X-API-KEY: $KEY" {url}',
-        "# an editor writes: 200; a viewer: 403",
-        f'curl -i -X POST -d hello -H "X-API-KEY: $KEY" {url}',
-        "# no key: 401",
-        f"curl -i {url}",
-        "# which keys there are; one is revoked, by its ID, with the line after it",
-        command.format("list"),
-        f"# {command.format('revoke --yes')} ID",
-    ]
-
-
-def _same_store(settings: Settings) -> str:
-    """Return the flags by which another terminal finds the same store; none for the default place."""
-    words = []
-    if settings.file:
-        words += ["--config", os.path.abspath(settings.file)]
-    origin = settings.origins.get("store.url")
-    moved = origin is None and (os.environ.get("STATE_DIRECTORY") or os.environ.get("XDG_STATE_HOME"))
-    if moved or (origin is not None and not origin.startswith("line ")):
-        from gateway.cli.service import checked_store
-
-        words += ["--store", f"sqlite://{checked_store(settings).location}"]
-    return f" {shlex.join(words)}" if words else ""
-
-
-def _base(settings: Settings) -> str:
-    address = settings.listen[0]
-    return str(address) if address.path is not None else f"http://{_reachable(address)}"
-
-
-def _url(settings: Settings) -> str:
-    """Return a URL that a guarded route serves, as an argument of curl."""
-    path = next((route.path for route in settings.routes if not route.anonymous), "/")
-    address = settings.listen[0]
-    if address.path is not None:
-        return f"--unix-socket {shlex.quote(address.path)} http://localhost{shlex.quote(path)}"
-    return f"{_base(settings)}{shlex.quote(path)}"
-
-
-def _reachable(address: Address) -> Address:
-    return Address(_ANYWHERE.get(address.host, address.host), address.port)

@@ -25,9 +25,10 @@ from pathlib import Path
 INSTALL_S = 400.0
 START_S = 30.0
 STOP_S = 60.0
-FIRST = ["200", "403", "200", "401", "401"]
+FIRST = ["200", "403", "200", "401", "401", "201"]
 LATER = ["200", "200", "401"]
-_STEP = re.compile(r"(curl|sleep) |KEY=|[^#].* keys revoke --yes .*apk_")
+_STEP = re.compile(r"(curl|sleep) |[A-Z]+=|[^#].* keys revoke --yes .*apk_")
+_VARIABLE = re.compile(r"([A-Z]+)=")
 _TOLD = re.compile(r"^# .*?: (\d{3})\b")
 
 
@@ -83,13 +84,14 @@ class Quickstart:
 
     def follow(self, statuses: list[str], within: float) -> None:
         """Run every line as printed, in one shell session's variables, and check each status."""
-        key = ""
+        variables = ""
         for told, lines in self.wait_for(statuses, within):
             for line in lines:
                 if line.startswith("curl "):
-                    self._ask(key + line, told)
-                elif line.startswith("KEY="):
-                    key = f"KEY={self._run(line + '; echo $KEY').strip()}; "
+                    self._ask(variables + line, told)
+                elif variable := _VARIABLE.match(line):
+                    value = self._run(f"{line}; echo ${variable[1]}").strip()
+                    variables += f"{variable[1]}={value}; "
                 else:
                     self._run(line)
 
