@@ -6,7 +6,7 @@ is left to the verifier, the single writer of `Sessions`. Pure; imports ``core``
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 
 import msgspec
 
@@ -61,19 +61,23 @@ class Sessions:
         issuers: those we trust, by ``iss``; replaced whole, and then the key table's version grows.
         proven: digest → the session, of as many as are held.
         refused: digests of tokens whose signatures were found not to hold, bounded apart.
+        key_missed: told the ``iss`` of a token that names a key which its external issuer may have
+            begun to use since its keys were fetched.
     """
 
-    __slots__ = ("issuers", "proven", "refused")
+    __slots__ = ("issuers", "key_missed", "proven", "refused")
 
     def __init__(
         self,
         proven: MutableMapping[bytes, Session] | None = None,
-        refused: Container[bytes] = (),
+        refused: MutableMapping[bytes, None] | None = None,
         issuers: Mapping[str, TrustedIssuer] | None = None,
+        key_missed: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.proven: MutableMapping[bytes, Session] = {} if proven is None else proven
-        self.refused = refused
+        self.refused: MutableMapping[bytes, None] = {} if refused is None else refused
         self.issuers: Mapping[str, TrustedIssuer] = {} if issuers is None else issuers
+        self.key_missed = key_missed
 
     def judge(self, token: bytes, digest: bytes, now_s: float) -> Verify | Reason:
         """Judge a token that is neither a key of the table nor proven; ``now_s`` is the store's clock.
@@ -87,7 +91,15 @@ class Sessions:
             return Reason.KEY_UNKNOWN
         claims = examine(envelope, self.issuers, now_s)
         if isinstance(claims, Reason):
+            self._note_missing_key(envelope)
             return claims
         if digest in self.refused:
             return Reason.TOKEN_INVALID
         return Verify(digest, envelope, self.issuers[claims.issuer], claims)
+
+    def _note_missing_key(self, envelope: Envelope) -> None:
+        issuer = self.issuers.get(envelope.issuer or "")
+        if issuer is None or issuer.is_own or envelope.kid in issuer.keys:
+            return
+        if envelope.algorithm in issuer.algorithms and issuer.audience in envelope.audiences:
+            self.key_missed(issuer.issuer)

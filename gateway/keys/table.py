@@ -43,10 +43,9 @@ class EntryBuilder:
         tenant = word(row.tenant_id, row.tenant_id)
         environment = None if row.environment_id is None else word(row.environment_id, row.environment_id)
         role = word(row.role, row.role)
+        who = f"X-Gateway-Key-Id: {field_text(row.id)}\r\nX-Gateway-Subject: {field_text(row.subject_id)}\r\n"
         return row.digest, LiveKey(
-            f"X-Gateway-Key-Id: {_field(row.id)}\r\nX-Gateway-Subject: {_field(row.subject_id)}\r\n".encode(
-                "ascii"
-            ),
+            who.encode("ascii"),
             self._scopes.get((tenant, environment, role)) or self._scope(tenant, environment, role),
             tenant,
             environment,
@@ -60,10 +59,10 @@ class EntryBuilder:
         )
 
     def _scope(self, tenant: str, environment: str | None, role: str) -> bytes:
-        lines = f"X-Gateway-Tenant: {_field(tenant)}\r\n"
+        lines = f"X-Gateway-Tenant: {field_text(tenant)}\r\n"
         if environment is not None:
-            lines += f"X-Gateway-Environment: {_field(environment)}\r\n"
-        lines += f"X-Gateway-Role: {_field(role)}\r\n"
+            lines += f"X-Gateway-Environment: {field_text(environment)}\r\n"
+        lines += f"X-Gateway-Role: {field_text(role)}\r\n"
         return self._scopes.setdefault((tenant, environment, role), lines.encode("ascii"))
 
 
@@ -151,6 +150,6 @@ def _ended_at(key: LiveKey) -> int:
     return key.expires_at if key.revoked_at is None else min(key.revoked_at, key.expires_at)
 
 
-def _field(text: str) -> str:
+def field_text(text: str) -> str:
     """Return text that is safe as a field value: whatever is not plain is percent-encoded."""
     return text if _SAFE(text) else quote(text, safe="")
