@@ -9,6 +9,7 @@ same rounds. Requests a second are bounded by whichever core is full first.
   python -m tests.bench --quick       one short round: a look, not a result
   python -m tests.bench keys          time to ready, memory and cost of a look-up with 1,000,000 keys
   python -m tests.bench idle          memory of 10,000 idle connections
+  python -m tests.bench logins        the proxy's latency while 200 people log in at once
   python -m tests.bench profile       the gateway's costliest functions under a GET (or --scenario)
 
 Needs wrk and nginx, and HAProxy to compare with it (Debian: apt-get install wrk nginx-light haproxy).
@@ -48,6 +49,7 @@ def _run(options: argparse.Namespace) -> bool:
     from tests.bench.compare import SCENARIOS, compare
     from tests.bench.contenders import CONTENDERS, missing_programs
     from tests.bench.growth import idle, keys
+    from tests.bench.logins import AT_ONCE, logins
     from tests.bench.profile import profile
 
     contenders = options.only or list(CONTENDERS)
@@ -58,6 +60,8 @@ def _run(options: argparse.Namespace) -> bool:
         return keys(options.count or 1_000_000, rounds=rounds, seconds=seconds, say=_say)
     if options.mode == "idle":
         return idle(options.count or 10_000, say=_say)
+    if options.mode == "logins":
+        return logins(options.count or AT_ONCE, rounds=rounds, seconds=seconds, say=_say)
     if options.mode == "profile":
         names = options.scenario or ["get"]
         # All of them, whatever the first one says.
@@ -72,14 +76,17 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("mode", nargs="?", default="compare", choices=["compare", "keys", "idle", "profile"])
+    parser.add_argument("mode", nargs="?", default="compare", choices=_MODES)
     parser.add_argument("--quick", action="store_true", help="one round of one second")
     parser.add_argument("--rounds", type=_positive, default=3, metavar="N", help="rounds (default 3)")
     parser.add_argument("--seconds", type=_positive, default=3, metavar="S", help="of each run (default 3)")
     parser.add_argument("--only", action="append", choices=_contenders(), help="this contender; repeatable")
     parser.add_argument("--scenario", action="append", choices=_scenarios(), help="only this; repeatable")
-    parser.add_argument("--count", type=_positive, metavar="N", help="how many keys or connections")
+    parser.add_argument("--count", type=_positive, metavar="N", help="how many keys, connections or logins")
     return parser
+
+
+_MODES = ["compare", "keys", "idle", "logins", "profile"]
 
 
 def _contenders() -> list[str]:

@@ -176,11 +176,18 @@ def gateway_logging(setting: Setting) -> Contender:
 
 
 def start_gateway(
-    setting: Setting, name: str, *, access_log: str, within_s: float = 60.0, around: Sequence[str] = ()
+    setting: Setting,
+    name: str,
+    *,
+    access_log: str,
+    within_s: float = 60.0,
+    around: Sequence[str] = (),
+    control: int | None = None,
 ) -> Contender:
     """Start the product by its command line on ``setting.store`` and wait until it is ready.
 
-    ``around`` are arguments of the interpreter that come first, such as a profiler's.
+    ``control`` is the port of its control listener; None: off. ``around`` are arguments of the
+    interpreter that come first, such as a profiler's.
     """
     port, ops = free_port(), free_port()
     backends = setting.backends
@@ -191,7 +198,7 @@ def start_gateway(
             {
                 "listen": f"127.0.0.1:{port}",
                 "ops": {"listen": f"127.0.0.1:{ops}"},
-                "control": {"listen": None},
+                "control": {"listen": None if control is None else f"127.0.0.1:{control}"},
                 "store": {"url": f"sqlite://{setting.store}"},
                 "upstreams": {
                     "readable": {"targets": [f"http://127.0.0.1:{backends.readable}"]},
