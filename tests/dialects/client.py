@@ -62,8 +62,10 @@ def call(
         "127.0.0.1", port, timeout=timeout, source_address=(source, 0) if source else None
     )
     with contextlib.closing(connection):
-        connection.putrequest(method, target, skip_accept_encoding=True)
-        for name, value in fields:
+        sent = list(fields)
+        named = any(name.lower() == "host" for name, _ in sent)
+        connection.putrequest(method, target, skip_host=named, skip_accept_encoding=True)
+        for name, value in sent:
             connection.putheader(name, value.encode("latin-1"))
         if body is not None:
             connection.putheader("Content-Length", str(len(body)))

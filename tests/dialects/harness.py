@@ -85,6 +85,12 @@ class World:
         assert run.exit_code == 0, f"{arguments}: {run.output} {run.exception}"
         return run.stdout
 
+    def tenant(self) -> str:
+        """Make a tenant, for a test that looks at all the keys there are."""
+        tenant = f"tenant{next(self._names)}"
+        self.cli("tenants", "add", tenant)
+        return tenant
+
     def person(self, role: str, tenant: str = ACME, *, email: str | None = None) -> Person:
         """Make a user who is ``role`` in ``tenant``."""
         person = Person(email or f"{role}{next(self._names)}@{tenant}.example", f"pw-{secrets.token_hex(12)}")
