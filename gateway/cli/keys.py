@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.common import (
-    CliError,
     OutputLostError,
     StrictGroup,
     confirm,
@@ -21,6 +20,7 @@ from gateway.cli.common import (
 
 if TYPE_CHECKING:
     from gateway.control.making import CreatedKey
+    from gateway.control.minting import KeyFormat
     from gateway.store.base import KeyRecord, KeyStatus
 
 
@@ -46,15 +46,13 @@ def create(
     ttl: str | None,
     environment: str | None,
     description: str,
-    form: str,
+    form: KeyFormat,
     as_json: bool,
     **flags: Any,
 ) -> None:
     """Make a key: its token goes to stdout, this once; the facts about it to stderr."""
     from gateway.cli.service import operator, with_service
 
-    if form == "jwt":
-        raise CliError("--format jwt is not supported by this version", 2)
     settings = settings_of(flags)
     created = with_service(
         settings,
@@ -66,6 +64,7 @@ def create(
             ttl=ttl,
             environment=environment,
             description=description,
+            form=form,
         ),
     )
     _tell_created(created, as_json)

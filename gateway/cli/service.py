@@ -14,6 +14,7 @@ from gateway.config.settings import Settings
 from gateway.control.errors import Invalid, ServiceError
 from gateway.control.passwords import Argon2Pool
 from gateway.control.service import KeyService
+from gateway.control.signing import Signing
 from gateway.core.tokens import Digester
 from gateway.keys import opening
 from gateway.keys.peppers import PepperError
@@ -38,8 +39,9 @@ async def opened_service(settings: Settings) -> AsyncIterator[KeyService]:
     """Lend the domain service on the settings' store, which is created or migrated first."""
     async with opened_digester(settings) as (store, digester):
         hasher = Argon2Pool(threads=1)
+        signing = Signing(store, digester, settings.key_policy, issuer=settings.control.issuer)
         try:
-            yield KeyService(store, digester, hasher, settings.roles, settings.key_policy)
+            yield KeyService(store, digester, hasher, settings.roles, settings.key_policy, signing=signing)
         finally:
             hasher.close()
 

@@ -59,6 +59,7 @@ def _with_signing(flags: dict[str, Any], work: Callable[[Signing], Awaitable[T]]
 
     async def run() -> T:
         async with opened_digester(settings) as (store, digester):
-            return await work(Signing(store, digester, settings.key_policy))
+            ttl_ms = int(settings.login.token_ttl_s * 1000)
+            return await work(Signing(store, digester, settings.key_policy, token_ttl_ms=ttl_ms))
 
     return asyncio.run(run())

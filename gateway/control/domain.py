@@ -14,6 +14,7 @@ from gateway.control import grants
 from gateway.control.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from gateway.control.grants import Principal
 from gateway.control.making import CreatedKey
+from gateway.control.minting import KeyFormat
 from gateway.control.names import checked_description
 from gateway.control.service import KeyService, RevokedKey, RotatedKey
 from gateway.core.model import Permission
@@ -29,7 +30,8 @@ LARGEST_PAGE = 100
 class KeyWish(msgspec.Struct, frozen=True, kw_only=True):
     """What a caller wants of a new key; what is None is left to the rules.
 
-    ``as_subject``: it acts as the caller does, instead of having a subject of its own.
+    ``as_subject``: it acts as the caller does, instead of having a subject of its own. ``form``: what
+    its token is.
     """
 
     name: str
@@ -41,6 +43,7 @@ class KeyWish(msgspec.Struct, frozen=True, kw_only=True):
     intended_use: str | None = None
     as_subject: bool = False
     external: bool = False
+    form: KeyFormat = "opaque"
 
 
 class KeyWanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +121,7 @@ class DomainService(KeyService):
             environment=wish.environment,
             description=wish.description,
             intended_use=wish.intended_use,
+            form=wish.form,
             maker=maker,
         )
 

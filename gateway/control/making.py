@@ -17,8 +17,9 @@ import msgspec
 from gateway.control.errors import Forbidden, Invalid, NotFound
 from gateway.control.grants import EXTERNAL_CLIENT, Maker
 from gateway.control.lifetime import expiry
-from gateway.control.minting import Mint
+from gateway.control.minting import KeyClaims, KeyFormat, Mint
 from gateway.control.names import checked_description, checked_name
+from gateway.control.signing import Signing
 from gateway.control.users import Hasher, UserService
 from gateway.core.model import Permission, Role
 from gateway.core.policy import DEFAULT_POLICY, KeyPolicy
@@ -64,14 +65,17 @@ class KeyMaker(UserService):
         roles: Mapping[str, Role],
         policy: KeyPolicy = DEFAULT_POLICY,
         clock: Callable[[], float] = time.time,
+        *,
+        signing: Signing | None = None,
     ) -> None:
         """Take the configured ``roles`` by name; viewer and editor are always there.
 
-        ``policy`` holds for tenants that set nothing of their own.
+        ``policy`` holds for tenants that set nothing of their own. ``signing`` signs the keys that
+        are JWTs; None: one that names no URL as their issuer.
         """
         super().__init__(store, hasher, policy, clock)
         self._digester = digester
-        self._mint = Mint(digester, hasher)
+        self._mint = Mint(digester, hasher, signing or Signing(store, digester, policy, clock))
         self._roles = {**roles, **BUILT_IN_ROLES}
 
     async def create_key(
@@ -86,6 +90,7 @@ class KeyMaker(UserService):
         environment: str | None = None,
         description: str = "",
         intended_use: str | None = None,
+        form: KeyFormat = "opaque",
         maker: Maker | None = None,
     ) -> CreatedKey:
         """Make a key and return it with its token, once it is durable.
@@ -94,7 +99,8 @@ class KeyMaker(UserService):
         no cap.
 
         ``permission`` is viewer or editor in any case, or a configured role. ``ttl`` is a duration,
-        ``expires_at`` an RFC 3339 instant; without either the key lives as long as it may.
+        ``expires_at`` an RFC 3339 instant; without either the key lives as long as it may. ``form``
+        is what its token is.
         Raises NotFound (tenant, environment), Invalid, Forbidden (the tenant's keys are switched off,
         the maker's cap is reached or her own key has ended).
         """
@@ -104,6 +110,8 @@ class KeyMaker(UserService):
         external = maker.sub_type == EXTERNAL_CLIENT
         now = self.now_ms()
         draft = _Draft(
+            key_id=f"apk_{uuid7(now, os.urandom(10))}",
+            subject_id=maker.acts_as or f"subject_{uuid7(now, os.urandom(10))}",
             tenant_id=owner.id,
             environment_id=environment,
             token_prefix=await self._prefix(tenant, environment),
@@ -120,7 +128,8 @@ class KeyMaker(UserService):
                 maximum=policy.scim_client_expiry if external else policy.max_api_key_expiry,
             ),
         )
-        token, fields = await self._mint.make(draft.token_prefix)
+        claims = draft.claims if form == "jwt" else None
+        token, fields = await self._mint.make(draft.token_prefix, jwt=claims)
         record = _record(draft, fields)
         audit = self._audit(actor, "key.create", "key", record.id, tenant)
         kept = await self._capped(insert_key(record, audit, cap=policy.max_keys_per_user))
@@ -161,10 +170,10 @@ class KeyMaker(UserService):
 
 def _record(draft: _Draft, fields: Mapping[str, Any]) -> KeyRecord:
     return KeyRecord(
-        id=f"apk_{uuid7(draft.created_at, os.urandom(10))}",
+        id=draft.key_id,
         tenant_id=draft.tenant_id,
         environment_id=draft.environment_id,
-        subject_id=draft.maker.acts_as or f"subject_{uuid7(draft.created_at, os.urandom(10))}",
+        subject_id=draft.subject_id,
         created_by=draft.maker.created_by,
         created_by_key=draft.maker.created_by_key,
         root_id=draft.maker.root_id,
@@ -184,6 +193,8 @@ def _record(draft: _Draft, fields: Mapping[str, Any]) -> KeyRecord:
 class _Draft(msgspec.Struct, frozen=True, kw_only=True):
     """What is settled of a key before its token is made."""
 
+    key_id: str
+    subject_id: str
     tenant_id: str
     environment_id: str | None
     token_prefix: str
@@ -194,3 +205,15 @@ class _Draft(msgspec.Struct, frozen=True, kw_only=True):
     maker: Maker
     created_at: int
     expires_at: int
+
+    @property
+    def claims(self) -> KeyClaims:
+        """Return what the token says of the key if it is a JWT."""
+        return KeyClaims(
+            key_id=self.key_id,
+            subject_id=self.subject_id,
+            sub_type=self.maker.sub_type,
+            tenant_id=self.tenant_id,
+            created_at=self.created_at,
+            expires_at=self.expires_at,
+        )

@@ -14,6 +14,7 @@ from gateway.control.errors import Conflict, NotFound
 from gateway.control.grants import Maker
 from gateway.control.lifetime import after, expiry
 from gateway.control.making import CreatedKey, KeyMaker
+from gateway.control.minting import claims_of
 from gateway.core.uuid7 import uuid7
 from gateway.store.base import (
     Actor,
@@ -94,7 +95,7 @@ class KeyService(KeyMaker):
         ttl: str | None = None,
         maker: Maker | None = None,
     ) -> RotatedKey:
-        """Make a successor with the same subject, role and limits; the old key ends after ``overlap``.
+        """Make a successor with the same subject, role, limits and form; the old key ends after ``overlap``.
 
         ``overlap`` is a duration and may be no time at all. The successor lives as long as its
         predecessor was made to, unless ``ttl`` says otherwise, within what the tenant allows now.
@@ -107,7 +108,6 @@ class KeyService(KeyMaker):
         now = self.now_ms()
         ends_at = after(now, overlap, member="overlap")
         latest = expiry(now, ttl=ttl, expires_at=None, maximum=policy.max_api_key_expiry)
-        token, fields = await self._mint.make(await self._prefix(old.tenant_id, old.environment_id))
         successor = msgspec.structs.replace(
             old,
             id=f"apk_{uuid7(now, os.urandom(10))}",
@@ -121,8 +121,10 @@ class KeyService(KeyMaker):
             revoked_by=None,
             replaces=old.id,
             last_used_at=None,
-            **fields,
         )
+        prefix = await self._prefix(old.tenant_id, old.environment_id)
+        token, fields = await self._mint.make(prefix, jwt=claims_of(successor) if old.is_jwt else None)
+        successor = msgspec.structs.replace(successor, **fields)
         try:
             audit_of = self._key_audit(actor, old.tenant_id)
             cap = None if maker is None else policy.max_keys_per_user

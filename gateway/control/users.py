@@ -17,7 +17,7 @@ import msgspec
 
 from gateway.control.errors import Busy, Conflict, Invalid, NotFound
 from gateway.control.names import checked_email, checked_password
-from gateway.control.passwords import HasherBusyError
+from gateway.control.passwords import HasherBusyError, nobodys_hash
 from gateway.control.tenants import TenantService
 from gateway.core.model import Permission
 from gateway.core.policy import DEFAULT_POLICY, KeyPolicy
@@ -69,7 +69,7 @@ class UserService(TenantService):
         """Take a migrated store and what hashes passwords; the rest as ``AuditService`` has it."""
         super().__init__(store, policy, clock)
         self._hasher = hasher
-        self._nobodys: str | None = None
+        self._nobodys_hash = nobodys_hash()
 
     async def find_user(self, email: str) -> Person | None:
         """Return the user with an address, if there is one. Raises Invalid."""
@@ -179,18 +179,12 @@ class UserService(TenantService):
             secret = checked_password(password, shortest=0)
         except Invalid:
             found, secret = None, ""
-        encoded = found.user.password_hash if found is not None else await self._nobodys_hash()
+        encoded = found.user.password_hash if found is not None else self._nobodys_hash
         try:
             right = await self._hasher.verify(encoded, secret)
         except HasherBusyError as error:
             raise Busy(str(error)) from None
         return found if right and found is not None and found.user.disabled_at is None else None
-
-    async def _nobodys_hash(self) -> str:
-        """Return the hash of a password that nobody has, made once: its check takes as long as any."""
-        if self._nobodys is None:
-            self._nobodys = await self._hash(os.urandom(24).hex())
-        return self._nobodys
 
     async def _hash(self, password: str) -> str:
         try:

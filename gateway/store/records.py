@@ -60,6 +60,11 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     root_id: str | None = None
     removed_at: int | None = None
 
+    @property
+    def is_jwt(self) -> bool:
+        """Tell whether the token is a JWT: such a key is found by its id, which its token says."""
+        return self.locator == self.id
+
     def status(self, now_ms: int) -> KeyStatus:
         """Return what the key is at ``now_ms``: revoked, else expired, else active."""
         if self.revoked_at is not None:

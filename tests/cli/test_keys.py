@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from gateway.core.envelope import read_unverified
 from gateway.core.tokens import is_opaque
 from tests.cli.conftest import Gateway, environment, refusal
 
@@ -118,9 +119,18 @@ def test_wrong_value_is_wrong_use(gateway: Gateway) -> None:
     assert json.loads(gateway("keys", "list", "--json").stdout) == []
 
 
-def test_what_is_not_built_is_refused(gateway: Gateway) -> None:
-    base = ["keys", "create", "--tenant", "default", "--name", "k", "--permission", "viewer"]
-    assert "not supported by this version" in refusal(gateway(*base, "--format", "jwt"), 2)
+def test_key_that_is_a_jwt_says_who_it_is_and_its_successor_is_one_too(gateway: Gateway) -> None:
+    made = create(gateway, "--format", "jwt", "--ttl", "30d")
+    rotated = gateway("keys", "rotate", made["id"], "--json")
+    assert rotated.returncode == 0, rotated.stderr
+    for key in (made, json.loads(rotated.stdout)):
+        envelope = read_unverified(key["secretKey"].encode())
+        assert envelope is not None
+        assert (envelope.claims["jti"], envelope.claims["sub"]) == (key["id"], key["subjectId"])
+        assert (key["prefix"], key["lastFour"]) == ("eyJh", key["secretKey"][-4:])
+    (signing,) = json.loads(gateway("signing-keys", "list", "--json").stdout)
+    assert (signing["kid"], signing["status"]) == (envelope.kid, "active")
+    assert is_opaque(create(gateway, name="o")["secretKey"].encode(), b"gw_live_")
 
 
 def test_successor_stands_beside_the_old_key_for_the_overlap(gateway: Gateway) -> None:

@@ -343,14 +343,13 @@ async def test_every_change_is_audited_with_who_when_and_where(
     assert made.token not in str(rows)
 
 
-async def test_the_pool_turns_away_what_it_could_not_do_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.control.passwords.WAITING_PER_THREAD", 2)
-    pool = Argon2Pool(threads=1)
+async def test_the_pool_turns_away_what_it_could_not_do_soon() -> None:
+    pool = Argon2Pool(threads=1, waiting_per_thread=2)
     results = await asyncio.gather(*(pool.hash(f"secret {i}") for i in range(5)), return_exceptions=True)
     assert [isinstance(result, HasherBusyError) for result in results] == [False, False, False, True, True]
     assert (await pool.hash("after")).startswith("$argon2id$")
-    with pytest.raises(ValueError, match="at most 1024 bytes"):
-        await pool.hash("x" * 1025)
+    with pytest.raises(ValueError, match="at most 8192 bytes"):
+        await pool.hash("x" * 8193)
     pool.close()
 
 
