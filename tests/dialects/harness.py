@@ -118,6 +118,10 @@ class World:
     def cli_revoke(self, key_id: str) -> None:
         self.cli("keys", "revoke", key_id, "--yes")
 
+    def cli_show(self, key_id: str) -> dict[str, Any]:
+        """Return a key as the command line shows it."""
+        return dict(json.loads(self.cli("keys", "show", key_id, "--json")))
+
     def key_of_number(self, number: str | int, tenant: str = ACME) -> dict[str, Any]:
         """Return the key that the first dialect calls ``number``, as the command line shows it."""
         listed = json.loads(self.cli("keys", "list", "--tenant", tenant, "--json"))

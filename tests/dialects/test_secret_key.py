@@ -18,7 +18,8 @@ KEYS = "/api-keys"
 
 def test_creates_what_was_asked_for(world: World) -> None:
     caller = world.user("editor")
-    expires = "2027-01-31T12:00:00+02:00"
+    zone = datetime.timezone(datetime.timedelta(hours=2))
+    expires = (datetime.datetime.now(zone) + datetime.timedelta(days=90)).isoformat(timespec="seconds")
     made = world.secret_key(
         caller, name="CI", description="d", environmentId="prod", expiresAt=expires, intendedUse="ci-cd"
     )
@@ -159,8 +160,13 @@ def test_a_key_has_one_successor_and_an_ended_one_none(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("permission", "method", "allowed"),
-    [("viewer", "GET", True), ("viewer", "POST", False), ("editor", "DELETE", True), ("editor", "TRACE", False)],
-)  # fmt: skip
+    [
+        ("viewer", "GET", True),
+        ("viewer", "POST", False),
+        ("editor", "DELETE", True),
+        ("editor", "TRACE", False),
+    ],
+)
 def test_permissions_tell_what_the_proxy_would_do(
     world: World, permission: str, method: str, allowed: bool
 ) -> None:
