@@ -16,7 +16,8 @@ from gateway.control.grants import Principal
 from gateway.control.making import CreatedKey
 from gateway.control.minting import KeyFormat
 from gateway.control.names import checked_description
-from gateway.control.service import KeyService, RevokedKey, RotatedKey
+from gateway.control.permissions import PermissionService
+from gateway.control.service import RevokedKey, RotatedKey
 from gateway.core.model import Permission
 from gateway.core.refusals import Reason
 from gateway.store import people
@@ -55,8 +56,8 @@ class KeyWanted(msgspec.Struct, frozen=True, kw_only=True):
     own: bool = False
 
 
-class DomainService(KeyService):
-    """Keys in the name of a principal; the actor says from where, for the audit."""
+class DomainService(PermissionService):
+    """Keys in the name of a principal, besides subjects; the actor says from where, for the audit."""
 
     async def principal_of_key(self, token: bytes) -> Principal:
         """Return whom a key proves, as things stand now. Raises Unauthenticated, Forbidden."""

@@ -117,6 +117,25 @@ def decide(head: RequestHead, snapshot: Snapshot, now: float, proof: Proof | Non
     return _authorize(head, route, key, snapshot, target)
 
 
+def decide_for(head: RequestHead, key: LiveKey, snapshot: Snapshot, now: float) -> Forward | Reject:
+    """Judge one request that carries no credential as if it had proven ``key``; nothing is forwarded.
+
+    It is the very `decide`, which finds the key as it would on a connection that has proven it.
+    """
+    route = snapshot.router.match(head.fields.host, head.view)
+    proof = Proof(
+        api_keys=head.fields.api_keys,
+        authorizations=head.fields.authorizations,
+        sources=route.credentials if route else _ANY_SOURCE,
+        version=snapshot.keys.version,
+        digester=snapshot.digester,
+        found=key,
+    )
+    decision = decide(head, snapshot, now, proof)
+    assert not isinstance(decision, Verify), "a key is proven already"
+    return decision
+
+
 def authenticate(
     fields: FieldSection,
     sources: tuple[str, ...],

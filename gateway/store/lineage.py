@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.store.base import AuditRow, DuplicateError, EndedError, KeyRecord, UnknownEntityError
+from gateway.store.base import (
+    AuditRow,
+    DuplicateError,
+    EndedError,
+    KeyRecord,
+    MakerEndedError,
+    UnknownEntityError,
+)
 from gateway.store.operations import insert_key, key_of, recorded, revoke_key
 from gateway.store.steps import Query, Steps
 
@@ -22,15 +29,19 @@ def rotate_key(
     """Keep ``successor``, and end the old key at the earlier of its own end and ``ends_at``.
 
     Returns both. Raises UnknownEntityError, EndedError (what has ended has no successor),
-    DuplicateError (it has one that was not revoked).
+    DuplicateError (it has one that was not revoked), MakerEndedError (its role is another by now).
     """
     at = successor.created_at
+    # The tenant's row is locked first, as for a change of roles: none is given between reading and keeping.
+    yield Query("take_key_numbers", (successor.tenant_id, 0))
     rows = yield Query("key", (key_id,))
     if not rows:
         raise UnknownEntityError("key", key_id)
     old = key_of(rows[0])
     if old.status(at) != "active":
         raise EndedError(key_id, old.status(at))
+    if (old.role, old.permission) != (successor.role, successor.permission):
+        raise MakerEndedError
     if found := (yield Query("successor", (key_id,))):
         raise DuplicateError("successor", found[0][0])
     yield Query("end_key", (key_id, min(old.expires_at, ends_at), at))

@@ -29,6 +29,13 @@ AuditOf = Callable[[str, ChangeKind, str], AuditRow]
 """Makes an audit row: (action, kind, entity) → row."""
 
 
+class LastAdminError(ValueError):
+    """The tenant would be left without anybody who may look after it."""
+
+    def __init__(self, tenant_id: str) -> None:
+        super().__init__(f"the tenant {tenant_id!r} would be left without an admin: make another one first")
+
+
 def person(user_id: str) -> Steps[Person | None]:
     """Return one user by her id, also a removed one."""
     return (yield from _person((yield Query("user", (user_id,)))))
@@ -37,6 +44,12 @@ def person(user_id: str) -> Steps[Person | None]:
 def person_by_email(email: str) -> Steps[Person | None]:
     """Return one user by her address."""
     return (yield from _person((yield Query("user_by_email", (email,)))))
+
+
+def standing(user_id: str, tenant_id: str) -> Steps[Permission | None]:
+    """Return what an active user is in a tenant; None: nothing."""
+    rows = yield Query("standing", (user_id, tenant_id))
+    return Permission[rows[0][0].upper()] if rows else None
 
 
 def people(tenant_id: str | None) -> Steps[list[Person]]:
@@ -87,6 +100,16 @@ def change_role(user_id: str, tenant_id: str, role: Permission, at: int, audit: 
         raise UnknownEntityError("membership", tenant_id)
     yield from recorded(audit, at)
     return (yield from _known(user_id))
+
+
+def keeps_an_admin(tenant_id: str, work: Steps[T]) -> Steps[T]:
+    """Change users so that somebody active is still an admin of a tenant. Raises LastAdminError."""
+    done = yield from work
+    # Asked last: the change's number is taken by now, so that of two at once each sees the other.
+    ((count,),) = yield Query("active_admins", (tenant_id,))
+    if not count:
+        raise LastAdminError(tenant_id)
+    return done
 
 
 def leave(

@@ -232,8 +232,48 @@ ON CONFLICT DO NOTHING RETURNING user_id
 -- name: update_membership
 UPDATE memberships SET role = $3 WHERE user_id = $1 AND tenant_id = $2 RETURNING user_id
 
+-- name: active_admins
+SELECT COUNT(*) FROM memberships JOIN users ON users.id = memberships.user_id
+WHERE memberships.tenant_id = $1 AND memberships.role = 'admin'
+    AND users.disabled_at IS NULL AND users.removed_at IS NULL
+
 -- name: delete_membership
 DELETE FROM memberships WHERE user_id = $1 AND tenant_id = $2 RETURNING user_id
+
+-- name: subject_page
+SELECT id, kind, name, role, permission FROM (
+    SELECT own.subject_id AS id, own.sub_type AS kind, own.name AS name, own.role AS role,
+        own.permission AS permission
+    FROM api_keys own
+    JOIN (
+        SELECT MAX(number) AS number FROM api_keys
+        WHERE tenant_id = $1 AND sub_type <> 'user' AND removed_at IS NULL AND revoked_at IS NULL
+            AND expires_at > $2 AND (CAST($3 AS TEXT) IS NULL OR subject_id > $3)
+            AND (CAST($4 AS TEXT) IS NULL OR subject_id = $4)
+        GROUP BY subject_id ORDER BY subject_id LIMIT $5
+    ) newest ON newest.number = own.number
+    WHERE own.tenant_id = $1
+    UNION ALL
+    SELECT users.id, 'user', users.email, memberships.role, memberships.role
+    FROM memberships JOIN users ON users.id = memberships.user_id
+    WHERE memberships.tenant_id = $1 AND users.removed_at IS NULL
+        AND (CAST($3 AS TEXT) IS NULL OR users.id > $3)
+        AND (CAST($4 AS TEXT) IS NULL OR users.id = $4)
+) subjects
+ORDER BY id LIMIT $5
+
+-- name: active_keys_of_subject
+SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
+    description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,
+    expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier,
+    root_id, removed_at
+FROM api_keys
+WHERE tenant_id = $1 AND subject_id = $2 AND sub_type <> 'user' AND removed_at IS NULL
+    AND revoked_at IS NULL AND expires_at > $3
+ORDER BY number
+
+-- name: give_key_role
+UPDATE api_keys SET role = $2, permission = $3, updated_at = $4 WHERE id = $1
 
 -- name: keys_acting_as
 SELECT id FROM api_keys
