@@ -123,7 +123,11 @@ REFUSALS: dict[Reason, Refusal] = {
         503, "Not ready", "The key table has not been loaded yet: try again soon.", retry_after_s=2
     ),
     Reason.OVERLOADED: Refusal(
-        503, "Overloaded", "Too many connections at present: try again soon.", retry_after_s=1, closes=True
+        503,
+        "Overloaded",
+        "More is asked at present than can be served: try again soon.",
+        retry_after_s=1,
+        closes=True,
     ),
     Reason.NO_HEALTHY_TARGET: Refusal(
         503, "No healthy target", "No backend is healthy at present: try again soon.", retry_after_s=5

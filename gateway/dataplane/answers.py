@@ -28,7 +28,8 @@ class AnsweredCaller(Caller):
 
     Attributes:
         skip: bytes of a refused request's content that are still to come, and to be dropped.
-        head_since: when the head that has begun did, on the boot clock in seconds.
+        head_since: when the head that has begun did, or of the request that is held, on the boot clock
+            in seconds.
         judged: where the last line of it ends that was judged; -1 before any.
     """
 
@@ -80,7 +81,7 @@ class AnsweredCaller(Caller):
         """Hand what became of a request that went nowhere to the observer."""
         method, target = (head.method, head.target) if head is not None else (b"", b"")
         server = self.server
-        started_at = self.head_since if self.phase is _HEAD else now
+        started_at = now if self.phase is _IDLE else self.head_since
         server.observer.record(
             Outcome(
                 server.epoch_offset_s + started_at,

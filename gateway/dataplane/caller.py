@@ -27,9 +27,10 @@ class Phase(enum.IntEnum):
 
     IDLE = 0  # between requests
     HEAD = 1  # a head has begun
-    BUSY = 2  # an exchange is under way
-    LINGER = 3  # the last answer was written; what comes is ignored
-    CLOSED = 4
+    PROVING = 2  # a request is held until its caller's token has been checked
+    BUSY = 3  # an exchange is under way
+    LINGER = 4  # the last answer was written; what comes is ignored
+    CLOSED = 5
 
 
 class Caller(Connection):

@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.core.decision import Proof, decide
-from gateway.core.grammar import ENDLESS
+from gateway.core.decision import Forward
 from gateway.core.http1 import RequestHead, head_fault, parse_request_head
-from gateway.core.model import Reject
 from gateway.core.refusals import REFUSALS, Reason
 from gateway.core.section import FieldSection
-from gateway.dataplane.answers import AnsweredCaller, connection_option
+from gateway.dataplane.answers import connection_option
 from gateway.dataplane.caller import Phase
 from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.judging import JudgedCaller
 
 if TYPE_CHECKING:
     from gateway.dataplane.server import Server
@@ -34,10 +33,11 @@ _TURNS = range(32)
 # An enum's member costs a look-up of its own; these are read several times a request.
 _IDLE = Phase.IDLE
 _HEAD = Phase.HEAD
+_PROVING = Phase.PROVING
 _BUSY = Phase.BUSY
 
 
-class Downstream(AnsweredCaller):
+class Downstream(JudgedCaller):
     """One connection of a caller, as a sequence of requests."""
 
     __slots__ = (
@@ -47,7 +47,6 @@ class Downstream(AnsweredCaller):
         "_exchange",
         "_fields",
         "_half_closed",
-        "_proof",
     )
 
     def __init__(self, server: Server) -> None:
@@ -56,7 +55,6 @@ class Downstream(AnsweredCaller):
         self._at = 0
         self._exchange: Exchange | None = None
         self._fields: FieldSection | None = None
-        self._proof = Proof()
         self._blank_lines = 0
         self._half_closed = False
 
@@ -93,7 +91,9 @@ class Downstream(AnsweredCaller):
                 self._append(data)
             else:
                 self._buffer = data
-            self._advance()
+            self.advance()
+        elif phase is _PROVING:
+            self._append(data)
 
     def _append(self, data: bytes) -> None:
         """Hold bytes whose turn has not come; a caller that sends many ahead is read no further."""
@@ -110,6 +110,8 @@ class Downstream(AnsweredCaller):
         """Take a half-close: a request that is whole is still answered (RFC 9112 §9.6)."""
         if self._exchange is not None:
             self._half_closed = self._exchange.request_complete
+        elif self.phase is _PROVING:
+            self._half_closed = self.held_is_whole()
         elif self.phase is _IDLE and self._buffer:
             self._half_closed = True
         if self._half_closed and self.phase <= _BUSY:
@@ -124,6 +126,8 @@ class Downstream(AnsweredCaller):
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.on_caller_gone()
+        else:
+            self.on_held_caller_gone()
 
     def pause_writing(self) -> None:
         """Stop the backend: the caller does not keep up."""
@@ -140,7 +144,9 @@ class Downstream(AnsweredCaller):
             self._exchange.on_writing_resumed()
         elif self.phase <= _HEAD:
             self.renew_deadline()
-            self._advance()
+            self.advance()
+        else:
+            self.go_on_held()
 
     def on_deadline(self, now: float) -> None:
         """Act on what did not happen in time."""
@@ -148,6 +154,8 @@ class Downstream(AnsweredCaller):
             self._exchange.on_deadline(now)
         elif self.phase is _HEAD and not self.write_paused:
             self._refuse_message(Reason.REQUEST_TIMEOUT, now)
+        elif self.phase is _PROVING:
+            self.on_held_too_long(now)
         elif self.phase is not Phase.CLOSED and self.peer_takes():
             self.deadline = now + self.server.timeouts.body_stall
         elif self.phase is not Phase.CLOSED:
@@ -156,13 +164,13 @@ class Downstream(AnsweredCaller):
 
     # -- Requests.
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
         """Take requests from the buffer, in order, until one is under way or none is whole."""
         for _ in _TURNS:
             if not self._buffer or self.write_paused or not self._take_request(self._buffer):
                 break
         else:
-            asyncio.get_running_loop().call_soon(self._advance)
+            asyncio.get_running_loop().call_soon(self.advance)
         if not self._is_full():
             self.release_pipeline()
         if self._half_closed and not self._buffer and self.phase <= _HEAD:
@@ -190,7 +198,7 @@ class Downstream(AnsweredCaller):
         self._fields = head.fields if end - at <= _REPEATED_MAX else None
         self._blank_lines = 0
         self._step_over(data, end + 4)
-        return self._answer(head, now)
+        return self.answer(head, now)
 
     def _step_over(self, data: bytes, end: int) -> None:
         """Note that the buffer has been read up to ``end``."""
@@ -237,32 +245,18 @@ class Downstream(AnsweredCaller):
         elif self._half_closed:
             self.close_gently(self.server.clock())
 
-    def _answer(self, head: RequestHead, now: float) -> bool:
-        """Refuse a request, or set it going; True when the next may be taken at once."""
-        server, fields = self.server, head.fields
-        request_id = fields.request_id or server.next_request_id()
-        if fields.via and server.pseudonym in fields.via:
-            return self.refuse(Reason.LOOP_DETECTED, head, request_id, now)
-        if head.target == b"*":
-            return self.answer_asterisk(head, request_id, now)
-        decision = decide(head, server.snapshot, now, self._proof)
-        if isinstance(decision, Reject):
-            return self.refuse(decision.reason, head, request_id, now, decision.key)
-        if fields.expectation and fields.expectation.lower() != b"100-continue":
-            return self.refuse(Reason.EXPECTATION_FAILED, head, request_id, now, decision.key)
-        length, limit = fields.content_length, server.limits.body_bytes
-        if length > 0 and (length >= ENDLESS or (limit is not None and length > limit)):
-            return self.refuse(Reason.BODY_TOO_LARGE, head, request_id, now, decision.key)
-        started_at = self.head_since if self.phase is _HEAD else now
+    def begin(
+        self, head: RequestHead, forward: Forward, request_id: bytes, started_at: float, now: float
+    ) -> None:
+        """Set a request going that was let in, with what is there of its content."""
         self.phase = _BUSY
-        self._exchange = exchange = Exchange(self, head, decision, request_id, started_at, now)
-        if not fields.has_body:
+        self._exchange = exchange = Exchange(self, head, forward, request_id, started_at, now)
+        if not head.fields.has_body:
             exchange.start(b"", now)
         else:
             there, self._buffer = self._buffer[self._at :], b""
             self._at = 0
             self._buffer = exchange.start(there, now)
-        return False
 
     def on_exchange_done(self, *, keep: bool, now: float) -> None:
         """Go on after a response that is whole."""
@@ -275,7 +269,7 @@ class Downstream(AnsweredCaller):
         self.phase = _IDLE
         self.deadline = now + self.server.timeouts.keep_alive
         if self._buffer or self._half_closed:
-            self._advance()
+            self.advance()
 
     def on_exchange_cut_off(self, *, reset: bool) -> None:
         """End after a response that broke off."""

@@ -10,10 +10,10 @@ from gateway.core.chunked import LAST_CHUNK, encode_chunk
 from gateway.core.headers import CONTINUE, downstream_head, interim_head
 from gateway.core.refusals import REFUSALS, Reason
 from gateway.core.response import Framing, ResponseHead
+from gateway.dataplane.judging import CLIENT_CLOSED
 from gateway.dataplane.request_relay import JOIN_MAX, RequestRelay
 from gateway.observe import Outcome
 
-CLIENT_CLOSED = 499
 _CHUNKED = Framing.CHUNKED
 _CLOSE = Framing.CLOSE
 # RFC 9110 §9.2.2, and only without content: what may be sent twice.

@@ -223,8 +223,9 @@ class RequestRelay(Borrower):
         if now - self._decided_at <= DECISION_MAX_S and self._decided_on == snapshot.keys.version:
             return True
         decision = decide(self.head, snapshot, now)
-        if isinstance(decision, Reject):
-            self._fail(decision.reason)
+        if not isinstance(decision, Forward):
+            # A token that was proven a moment ago and is not now was pushed out by thousands of others.
+            self._fail(decision.reason if isinstance(decision, Reject) else Reason.OVERLOADED)
             return False
         self._forward = decision
         return True

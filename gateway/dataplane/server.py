@@ -17,6 +17,7 @@ from gateway.core.decision import Snapshot
 from gateway.core.limits import Limits, Timeouts
 from gateway.dataplane.connection import Outbox
 from gateway.dataplane.downstream import Downstream
+from gateway.dataplane.judging import VerifyFunction
 from gateway.dataplane.listeners import BACKLOG, turn_away
 from gateway.dataplane.pool import Pool
 from gateway.observe import Observer
@@ -50,13 +51,18 @@ class Server:
         observer: Observer,
         clock: Callable[[], float],
         report: Callable[[str], None] = lambda _: None,
+        verify: VerifyFunction = lambda _wanted, _done: False,
     ) -> None:
-        """Take what the connections share, on the running loop; ``targets`` are host and port by upstream."""
+        """Take what the connections share, on the running loop; ``targets`` are host and port by upstream.
+
+        ``verify`` has the signatures of login tokens checked.
+        """
         self.snapshot = snapshot
         self.limits = limits
         self.timeouts = timeouts
         self.observer = observer
         self.clock = clock
+        self.verify = verify
         self.outbox = Outbox(asyncio.get_running_loop())
         self.pools = {
             name: Pool(
