@@ -10,29 +10,44 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
+from gateway.control.dialects.key_permissions import KeyPermissions
 from gateway.control.dialects.qwilt import QwiltDialect
+from gateway.control.dialects.secret_key import SecretKeyDialect
+from gateway.control.dialects.subjects import SubjectsDialect
 from gateway.control.domain import DomainService
 from gateway.control.http.authentication import Authentication, Logins
 from gateway.control.http.endpoints import AnyEndpoint
 from gateway.control.http.listener import make_control
 from gateway.control.http.tiers import Tiers
+from gateway.control.permissions import DataPath
 
 
-def all_endpoints(service: DomainService) -> list[AnyEndpoint]:
-    """Return every endpoint that the control listener serves."""
-    return [*QwiltDialect(service).endpoints()]
+def all_endpoints(service: DomainService, data_path: DataPath | None = None) -> list[AnyEndpoint]:
+    """Return every endpoint that the control listener serves; ``data_path`` as ``control_api`` has it."""
+    return [
+        *QwiltDialect(service).endpoints(),
+        *SecretKeyDialect(service).endpoints(),
+        *KeyPermissions(service, data_path).endpoints(),
+        *SubjectsDialect(service).endpoints(),
+    ]
 
 
 def control_api(
-    service: DomainService, logins: Logins, *, cookie: str, origins: Sequence[str], secure: bool
+    service: DomainService,
+    logins: Logins,
+    *,
+    cookie: str,
+    origins: Sequence[str],
+    secure: bool,
+    data_path: DataPath | None = None,
 ) -> web.Application:
     """Return the application of the control listener.
 
     ``cookie`` carries the console's login, for pages of ``origins`` (none: the listener's own).
-    ``secure``: callers reach it by https.
+    ``secure``: callers reach it by https. ``data_path`` is what serves beside it; None: nothing does.
     """
     return make_control(
-        all_endpoints(service),
+        all_endpoints(service, data_path),
         Authentication(service, logins, cookie=cookie, origins=origins),
         Tiers(time.monotonic),
         secure=secure,

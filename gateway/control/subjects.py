@@ -39,12 +39,15 @@ class SubjectService(KeyService):
     ) -> SubjectPage:
         """Return one page of the tenant's users and of the identities of its active keys.
 
-        Raises Invalid (limit).
+        Raises Invalid (limit, after).
         """
         if not 1 <= limit <= LARGEST_PAGE:
             raise Invalid("limit", f"must be a whole number from 1 to {LARGEST_PAGE}")
         work = subjects.subject_page(principal.tenant_id, after, limit + 1, self.now_ms())
-        found = await self._store.read(work)
+        try:
+            found = await self._store.read(work)
+        except UnknownEntityError:
+            raise Invalid("after", "is not a subject of this list") from None
         return SubjectPage(found[:limit], found[limit - 1].id if len(found) > limit else None)
 
     async def show_subject_as(self, principal: Principal, subject_id: str) -> Subject:

@@ -262,6 +262,10 @@ SELECT id, kind, name, role, permission FROM (
 ) subjects
 ORDER BY id LIMIT $5
 
+-- name: subject_known
+SELECT subject_id FROM api_keys WHERE tenant_id = $1 AND subject_id = $2
+UNION SELECT user_id FROM memberships WHERE tenant_id = $1 AND user_id = $2
+
 -- name: active_keys_of_subject
 SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
     description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,

@@ -36,7 +36,13 @@ class Subject(msgspec.Struct, frozen=True):
 
 
 def subject_page(tenant_id: str, after: str | None, limit: int, now_ms: int) -> Steps[list[Subject]]:
-    """Return at most ``limit`` subjects of a tenant by id, those beyond ``after``."""
+    """Return at most ``limit`` subjects of a tenant by id, those beyond ``after``.
+
+    Raises UnknownEntityError for an ``after`` that never was a subject here; one that has ended since
+    keeps its place.
+    """
+    if after is not None and not (yield Query("subject_known", (tenant_id, after))):
+        raise UnknownEntityError("cursor", after)
     rows = yield Query("subject_page", (tenant_id, now_ms, after, None, limit))
     return [_subject_of(row) for row in rows]
 
