@@ -31,8 +31,8 @@ LARGEST_PAGE = 100
 class KeyWish(msgspec.Struct, frozen=True, kw_only=True):
     """What a caller wants of a new key; what is None is left to the rules.
 
-    ``as_subject``: it acts as the caller does, instead of having a subject of its own. ``form``: what
-    its token is.
+    ``as_subject``: it acts as the caller does, instead of having a subject of its own; or, where an
+    admin names the user ``subject``, as that user. ``form``: what its token is.
     """
 
     name: str
@@ -43,6 +43,7 @@ class KeyWish(msgspec.Struct, frozen=True, kw_only=True):
     environment: str | None = None
     intended_use: str | None = None
     as_subject: bool = False
+    subject: str | None = None
     external: bool = False
     form: KeyFormat = "opaque"
 
@@ -109,8 +110,9 @@ class DomainService(PermissionService):
         Raises Forbidden (a viewer asks, more than she has, over the cap, keys switched off),
         Invalid, NotFound (environment).
         """
-        maker = grants.maker(principal, as_subject=wish.as_subject, external=wish.external)
-        role = self._role(self._default_role(principal, wish))
+        acting = await self._acting(principal, wish.subject)
+        maker = grants.maker(principal, as_subject=wish.as_subject, external=wish.external, acting=acting)
+        role = self._role(self._default_role(acting, wish))
         grants.check_grant(principal, role)
         return await self.create_key(
             actor,
@@ -180,10 +182,11 @@ class DomainService(PermissionService):
     async def remove_key_as(self, principal: Principal, actor: Actor, key_id: str) -> bool:
         """Remove a key as its owner, or revoke somebody else's as an admin; tell whether it is removed.
 
-        A removed key is refused for ever and no longer shown. Raises NotFound, Forbidden.
+        A removed key is refused for ever and no longer shown; one that she made for another user is
+        that user's, and revoked. Raises NotFound, Forbidden.
         """
         record = await self._managed(principal, key_id)
-        if grants.owns(principal, record):
+        if grants.removes(principal, record):
             await self.remove_key(actor, key_id)
             return True
         await self.revoke_key(actor, key_id)
@@ -205,6 +208,22 @@ class DomainService(PermissionService):
         record = await self.show_key_as(principal, key_id)
         grants.check_manages(principal, record)
         return record
+
+    async def _acting(self, principal: Principal, subject: str | None) -> Principal:
+        """Return as whom a key is to act: as ``principal`` unless another user is named.
+
+        Raises Forbidden (she is no admin), Invalid (nobody who is active in the tenant).
+        """
+        if subject in (None, principal.subject_id):
+            return principal
+        grants.check_makes_for_others(principal)
+        person = await self._store.read(people.person(subject))
+        try:
+            if person is not None:
+                return self.principal_of_user(person, principal.tenant_id)
+        except Forbidden:
+            pass  # told in the same words: another tenant's users are nobody here
+        raise Invalid("sub", "is no active user of this tenant")
 
     async def _standing(self, user_id: str, tenant_id: str) -> Permission:
         """Return what a user is in a tenant now. Raises Forbidden when nothing."""

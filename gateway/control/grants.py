@@ -69,24 +69,39 @@ class Maker(msgspec.Struct, frozen=True, kw_only=True):
     sub_type: str = OWN_SUBJECT
 
 
-def maker(principal: Principal, *, as_subject: bool = False, external: bool = False) -> Maker:
+def maker(
+    principal: Principal,
+    *,
+    as_subject: bool = False,
+    external: bool = False,
+    acting: Principal | None = None,
+) -> Maker:
     """Return who makes a key when ``principal`` asks. Raises Forbidden.
 
-    ``as_subject``: the key acts as she does; ``external``: it is an external client's, by admins alone.
+    ``as_subject``: the key acts as she does, or as ``acting`` does where that is somebody else, by
+    admins alone; it counts against her all the same. ``external``: it is an external client's, by
+    admins alone.
     """
+    acting = acting or principal
     if principal.permission < Permission.EDITOR:
         raise Forbidden("a viewer makes no keys: ask an editor or an admin")
     if external and not principal.is_admin:
         raise Forbidden("keys of external clients are made by admins alone")
-    acts_as_user = as_subject and not external and principal.user_id is not None
+    acts_as_user = as_subject and not external and acting.user_id is not None
     own = EXTERNAL_CLIENT if external else OWN_SUBJECT
     return Maker(
         created_by=principal.subject_id,
         created_by_key=principal.key_id,
         root_id=principal.root_id,
-        acts_as=principal.subject_id if as_subject and not external else None,
+        acts_as=acting.subject_id if as_subject and not external else None,
         sub_type=ACTS_AS_USER if acts_as_user else own,
     )
+
+
+def check_makes_for_others(principal: Principal) -> None:
+    """Raise Forbidden unless she may make keys that act as another user."""
+    if not principal.is_admin:
+        raise Forbidden("keys for somebody else are made by admins alone")
 
 
 def check_grant(principal: Principal, role: Role) -> None:
@@ -109,6 +124,13 @@ def reaches(outer: Sequence[str], inner: Sequence[str]) -> bool:
 def owns(principal: Principal, record: KeyRecord) -> bool:
     """Tell whether a key is hers: she made it, it acts as her, or it is the key that she showed."""
     return principal.subject_id in (record.created_by, record.subject_id)
+
+
+def removes(principal: Principal, record: KeyRecord) -> bool:
+    """Tell whether a key is gone when she deletes it: hers, and acting as no other user."""
+    return owns(principal, record) and (
+        record.sub_type != ACTS_AS_USER or record.subject_id == principal.subject_id
+    )
 
 
 def sees(principal: Principal, record: KeyRecord) -> bool:

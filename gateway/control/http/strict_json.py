@@ -17,6 +17,7 @@ DEEPEST = 32
 """No document of the API is nested deeper than four."""
 MOST_DIGITS = 20
 _LONGEST_SHOWN = 60
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*+\\u0000")
 # A string that does not end runs to the end: begun anew at each quote, that would take quadratic time.
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
 
@@ -45,6 +46,9 @@ def read_json(content: bytes) -> Any:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise FaultError(not_json("has a surrogate without its other half")) from None
+    # Not every store keeps it in a text; and a text that stops being one there is nobody's name.
+    if _NUL.search(text):
+        raise FaultError(not_json("has a NUL character in a text"))
     return value
 
 
