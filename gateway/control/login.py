@@ -145,7 +145,8 @@ class LoginService(AuditService):
         stranger = Actor(name=STRANGER, source=address, request_id=request_id)
         person = await self._checked(attempt, email, password, stranger)
         try:
-            tenant_id = organisation or person.user.default_tenant_id or ""
+            wanted = person.user.default_tenant_id if organisation is None else organisation
+            tenant_id = wanted or ""
             principal = self._service.principal_of_user(person, tenant_id)
             token, expires_at = await self._token(principal)
         except BaseException:
