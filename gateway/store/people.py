@@ -168,7 +168,7 @@ def _tenant_exists(tenant_id: str) -> Steps[None]:
 def _update(user: User, changes: Mapping[str, Any], at: int) -> Steps[None]:
     new = msgspec.structs.replace(user, **changes, updated_at=at)
     values = (new.email, new.password_hash, new.default_tenant_id, new.disabled_at, new.removed_at)
-    yield Query("update_user", (new.id, *values, new.updated_at))
+    yield Query("update_user", (new.id, *values, new.updated_at, new.password_from))
 
 
 def _user_of(row: Row) -> User:

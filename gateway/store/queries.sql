@@ -8,6 +8,13 @@ SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, 
     root_id, removed_at
 FROM api_keys WHERE id = $1
 
+-- name: key_by_number
+SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
+    description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,
+    expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier,
+    root_id, removed_at
+FROM api_keys WHERE tenant_id = $1 AND number = $2
+
 -- name: key_by_digest
 SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
     description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,
@@ -100,6 +107,12 @@ FROM tenants WHERE id = $1
 SELECT id, name, api_keys_enabled, max_keys_per_user, max_api_key_expiry, scim_client_expiry,
     created_at, updated_at
 FROM tenants ORDER BY id
+
+-- name: tenants_of_user
+SELECT tenants.id, tenants.name, tenants.api_keys_enabled, tenants.max_keys_per_user,
+    tenants.max_api_key_expiry, tenants.scim_client_expiry, tenants.created_at, tenants.updated_at
+FROM tenants JOIN memberships ON memberships.tenant_id = tenants.id
+WHERE memberships.user_id = $1 ORDER BY tenants.id
 
 -- name: insert_tenant
 INSERT INTO tenants (id, name, api_keys_enabled, max_keys_per_user, max_api_key_expiry,
@@ -195,15 +208,18 @@ INSERT INTO schema_migrations (version, name, applied_at) VALUES ($1, $2, $3)
 SELECT name FROM sqlite_master WHERE type = 'table'
 
 -- name: user
-SELECT id, email, password_hash, default_tenant_id, disabled_at, removed_at, created_at, updated_at
+SELECT id, email, password_hash, default_tenant_id, disabled_at, removed_at, created_at, updated_at,
+    password_from
 FROM users WHERE id = $1
 
 -- name: user_by_email
-SELECT id, email, password_hash, default_tenant_id, disabled_at, removed_at, created_at, updated_at
+SELECT id, email, password_hash, default_tenant_id, disabled_at, removed_at, created_at, updated_at,
+    password_from
 FROM users WHERE email = $1 AND removed_at IS NULL
 
 -- name: users
-SELECT id, email, password_hash, default_tenant_id, disabled_at, removed_at, created_at, updated_at
+SELECT id, email, password_hash, default_tenant_id, disabled_at, removed_at, created_at, updated_at,
+    password_from
 FROM users
 WHERE removed_at IS NULL
     AND (CAST($1 AS TEXT) IS NULL OR id IN (SELECT user_id FROM memberships WHERE tenant_id = $1))
@@ -211,13 +227,34 @@ ORDER BY email
 
 -- name: insert_user
 INSERT INTO users (id, email, password_hash, default_tenant_id, disabled_at, removed_at, created_at,
-    updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING id
+    updated_at, password_from)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING RETURNING id
 
 -- name: update_user
 UPDATE users SET email = $2, password_hash = $3, default_tenant_id = $4, disabled_at = $5, removed_at = $6,
-    updated_at = $7
+    updated_at = $7, password_from = $8
 WHERE id = $1
+
+-- name: member
+SELECT users.id, users.email, users.password_hash, users.default_tenant_id, users.disabled_at,
+    users.removed_at, users.created_at, users.updated_at, users.password_from, memberships.tenant_id,
+    memberships.role, memberships.created_at
+FROM memberships JOIN users ON users.id = memberships.user_id
+WHERE memberships.tenant_id = $1 AND memberships.user_id = $2 AND users.removed_at IS NULL
+
+-- name: member_page
+SELECT users.id, users.email, users.password_hash, users.default_tenant_id, users.disabled_at,
+    users.removed_at, users.created_at, users.updated_at, users.password_from, memberships.tenant_id,
+    memberships.role, memberships.created_at
+FROM memberships JOIN users ON users.id = memberships.user_id
+WHERE memberships.tenant_id = $1 AND users.removed_at IS NULL
+    AND (CAST($2 AS TEXT) IS NULL OR users.email > (SELECT email FROM users WHERE id = $2))
+ORDER BY users.email LIMIT $3
+
+-- name: makers_of_keys
+SELECT id, email FROM users
+WHERE id IN (SELECT created_by FROM api_keys WHERE tenant_id = $1 AND number >= $2 AND number <= $3)
+    OR id IN (SELECT root_id FROM api_keys WHERE tenant_id = $1 AND number >= $2 AND number <= $3)
 
 -- name: memberships
 SELECT user_id, tenant_id, role, created_at FROM memberships WHERE user_id = $1 ORDER BY created_at, tenant_id

@@ -109,7 +109,11 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
-    """A person; ``id`` is her subject id, ``email`` in lower case what she logs in with."""
+    """A person; ``id`` is her subject id, ``email`` in lower case what she logs in with.
+
+    ``password_from`` is the tenant whose admin gave her the password and so knows it; None: she chose
+    it herself, or the operator gave it.
+    """
 
     id: str
     email: str
@@ -119,6 +123,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     removed_at: int | None = None
     created_at: int
     updated_at: int
+    password_from: str | None = None
 
     def __repr__(self) -> str:
         return f"User(id={self.id!r})"
