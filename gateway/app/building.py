@@ -11,13 +11,14 @@ import time
 from gateway.app.errors import StartError
 from gateway.config.settings import Settings
 from gateway.core.decision import Snapshot
-from gateway.core.model import KeyTable
+from gateway.core.model import MILLISECONDS, KeyTable
 from gateway.core.routes import Router
 from gateway.core.tokens import Digester
 from gateway.dataplane.server import Server
 from gateway.keys.clock import boot_clock
 from gateway.keys.opening import opened_store
 from gateway.keys.peppers import PepperError
+from gateway.keys.verifier import Verifier
 from gateway.observe import AccessLog, Observer, open_access_log
 from gateway.store.base import Store, StoreError, StoreUrlError
 from gateway.store.urls import default_store_url
@@ -50,7 +51,16 @@ def open_the_log(settings: Settings, stack: contextlib.AsyncExitStack) -> Access
     return log
 
 
-def built_server(settings: Settings, table: KeyTable, digester: Digester, observer: Observer) -> Server:
+def built_verifier(settings: Settings, table: KeyTable) -> Verifier:
+    """Return the verifier of login tokens: ours, and those of the issuers that it will be told of."""
+    return Verifier(
+        table, issuer=settings.control.issuer, token_ttl_ms=int(settings.login.token_ttl_s * MILLISECONDS)
+    )
+
+
+def built_server(
+    settings: Settings, table: KeyTable, digester: Digester, observer: Observer, verifier: Verifier
+) -> Server:
     """Return the data plane's server, which has yet to be started."""
     observer.configured((route.name for route in settings.routes), settings.upstreams, time.time())
     return Server(
@@ -60,6 +70,7 @@ def built_server(settings: Settings, table: KeyTable, digester: Digester, observ
             keys=table,
             digester=digester,
             freshness=settings.freshness,
+            sessions=verifier.sessions,
         ),
         limits=settings.limits,
         timeouts=settings.timeouts,
@@ -70,4 +81,5 @@ def built_server(settings: Settings, table: KeyTable, digester: Digester, observ
         observer=observer,
         clock=boot_clock,
         report=_log.warning,
+        verify=verifier.verify,
     )

@@ -13,6 +13,7 @@ from gateway.control.grants import Principal
 from gateway.control.http.endpoints import Session
 from gateway.control.http.serving import serve
 from gateway.control.passwords import Argon2Pool
+from gateway.control.permissions import DataPath
 from gateway.core.refusals import Reason
 from gateway.core.tokens import Digester
 from gateway.store.base import Store
@@ -33,6 +34,7 @@ async def serve_control(
     store: Store,
     digester: Digester,
     listener: socket.socket,
+    data_path: DataPath,
     stack: contextlib.AsyncExitStack,
 ) -> None:
     """Serve the control API on a bound socket until ``stack`` ends. Raises StartError."""
@@ -45,6 +47,7 @@ async def serve_control(
         cookie=settings.login.cookie,
         origins=_origins(settings.control),
         secure=_is_https(settings.control),
+        data_path=data_path,
     )
     runner = await serve(api, listener, "gateway.control", shutdown_s=SHUTDOWN_S)
     stack.push_async_callback(runner.cleanup)

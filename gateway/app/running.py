@@ -11,12 +11,13 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from gateway.app.building import built_server, open_the_log, open_the_store
+from gateway.app.building import built_server, built_verifier, open_the_log, open_the_store
 from gateway.app.control import control_url, serve_control
 from gateway.app.gateway import Gateway
 from gateway.app.listening import Listeners, all_bound, bound_address, within_open_files
 from gateway.config.settings import Settings
 from gateway.control.http.serving import serve
+from gateway.control.permissions import DataPath
 from gateway.core.model import KeyTable
 from gateway.keys.clock import boot_clock
 from gateway.keys.feed import Feed
@@ -70,6 +71,8 @@ async def _serve(
         store, digester = await open_the_store(settings, stack)
         table = KeyTable()
         observer = Observer(open_the_log(settings, stack))
+        verifier = built_verifier(settings, table)
+        stack.callback(verifier.close)
         feed = Feed(
             store,
             table,
@@ -77,9 +80,10 @@ async def _serve(
             clock=boot_clock,
             policy=settings.key_policy,
             propagated=observer.propagated,
+            rekeyed=verifier.rekey,
         )
         stack.push_async_callback(feed.stop)
-        server = built_server(settings, table, digester, observer)
+        server = built_server(settings, table, digester, observer, verifier)
         stack.callback(server.close)
         if prepare is not None:
             await prepare()
@@ -89,7 +93,8 @@ async def _serve(
         runner = await serve(gateway.ops(observer), listeners.ops, "gateway.ops")
         stack.push_async_callback(runner.cleanup)
         if listeners.control is not None:
-            await serve_control(settings, store, digester, listeners.control, stack)
+            data_path = DataPath(lambda: server.snapshot, boot_clock)
+            await serve_control(settings, store, digester, listeners.control, data_path, stack)
         gateway.started = True
         await gateway.first_sync()
         gc.set_threshold(*_GC_THRESHOLDS)
