@@ -134,6 +134,7 @@ class LoginDialect:
                 summary="End the login that is shown, for good and everywhere",
                 handler=self.log_out,
                 answers={204: None},
+                headers={"Set-Cookie": "Has a browser forget the token."},
                 faults=(401, 403, 429),
                 tag="login",
             ),
@@ -168,9 +169,11 @@ class LoginDialect:
             summary="Log in with a user name and a password (Basic); the token is in the cookie",
             handler=self.log_in,
             query=LoginQuery,
-            answers={302: None},
+            answers={302: str},
+            headers=_LOGIN_HEADERS,
             faults=(400, 401, 403, 429),
             open=True,
+            basic=True,
             tag="login",
         )
 
@@ -235,6 +238,10 @@ class LoginDialect:
         return Answer(200, self._jwks[1], headers=(("Cache-Control", f"public, max-age={JWKS_AGE_S}"),))
 
 
+_LOGIN_HEADERS = {
+    "Set-Cookie": "The cookie that holds the token.",
+    "Location": "Where a browser goes from here: ``next``, if it was given.",
+}
 _LOGINS = (("GET", "logIn"), ("POST", "logInByPost"))
 
 

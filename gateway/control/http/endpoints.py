@@ -92,10 +92,12 @@ class Endpoint(Generic[B, Q]):
         body: what its content is; None: it has none.
         body_optional: absent content stands for an empty object.
         query: its parameters.
-        answers: status → what its content is (None: none), for those that are not faults.
+        answers: status → what its content is (None: none; str: plain text), for those that are not faults.
+        headers: field name → what it tells, for those answers.
         faults: the further statuses that are told in the dialect's shape.
         shape: how faults are told.
         open: nobody has to say who she is.
+        basic: it is open, and reads Basic credentials itself.
         tag: under which heading it is described.
     """
 
@@ -111,6 +113,8 @@ class Endpoint(Generic[B, Q]):
     faults: Sequence[int] = field(default=(400, 401, 403, 404, 429))
     shape: Shape = "problem"
     open: bool = False
+    basic: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
     tag: str = "keys"
 
     @property
