@@ -58,7 +58,7 @@ class KeyPage(msgspec.Struct, frozen=True):
 
 def key_page(wanted: KeyFilter, place: Place, limit: int, now_ms: int) -> Steps[KeyPage]:
     """Return one page. Raises UnknownEntityError for a cursor that is no key of this list."""
-    cursor = place.after or place.before
+    cursor = place.after if place.after is not None else place.before
     if cursor is not None:
         yield from _check_cursor(wanted, cursor)
     backward = place.before is not None
