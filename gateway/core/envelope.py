@@ -23,6 +23,7 @@ TOKEN_MAX = 8192
 LOGIN_AUDIENCE = "gateway:login"
 KEY_AUDIENCE = "gateway:key"
 ASSERTION_AUDIENCE = "gateway:assertion"
+OWN_AUDIENCES = frozenset((LOGIN_AUDIENCE, KEY_AUDIENCE, ASSERTION_AUDIENCE))
 OWN_ALGORITHM = "RS256"
 
 _SHAPE = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+").fullmatch

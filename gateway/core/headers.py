@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from gateway.core.credentials import credential_lines
 from gateway.core.decision import Forward
+from gateway.core.envelope import OWN_AUDIENCES, read_unverified
 from gateway.core.http1 import RequestHead
 from gateway.core.model import Permission
 from gateway.core.refusals import REFUSALS, Reason
@@ -75,7 +76,7 @@ def _lines_taken_out(fields: FieldSection, forward: Forward) -> Iterable[bytes]:
 
 
 def _own_credential_lines(fields: FieldSection) -> list[bytes]:
-    """Return what an anonymous route takes out: every X-API-KEY, and bearer tokens of our own format."""
+    """Return what an anonymous route takes out: every X-API-KEY, and bearer tokens that look like ours."""
     lines = [line for line, _ in fields.api_keys]
     if fields.authorizations:
         borne = credential_lines(fields, ("authorization",))
@@ -87,9 +88,15 @@ _DEFAULT_PREFIX = DEFAULT_PREFIX.encode("ascii")
 
 
 def _is_ours(line: bytes) -> bool:
-    """Tell whether the token that ends a line has our form, whatever prefix its environment gave it."""
+    """Tell whether the token that ends a line has our form, whatever prefix its environment gave it.
+
+    A signed token is ours when it says so: a login token, or a JWT key.
+    """
     token = line.rstrip(b" \t").rpartition(b" ")[2]
-    return is_opaque(token, token[:-BODY_DIGITS])
+    if is_opaque(token, token[:-BODY_DIGITS]):
+        return True
+    envelope = read_unverified(token)
+    return envelope is not None and not OWN_AUDIENCES.isdisjoint(envelope.audiences)
 
 
 # RFC 9110 §8.6: none on 204; a 205 is told to be empty.
