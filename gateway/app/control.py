@@ -5,28 +5,22 @@ from __future__ import annotations
 import contextlib
 import socket
 
-from gateway.config.settings import Control, Settings
+from gateway.app.errors import StartError
+from gateway.config.settings import Control, Login, Settings
 from gateway.control.assembly import control_api
+from gateway.control.dialects.login import CookieForm, LoginDialect
 from gateway.control.domain import DomainService
-from gateway.control.errors import Unauthenticated
-from gateway.control.grants import Principal
-from gateway.control.http.endpoints import Session
+from gateway.control.errors import Conflict
 from gateway.control.http.serving import serve
-from gateway.control.passwords import Argon2Pool
+from gateway.control.login import LoginService
+from gateway.control.passwords import Argon2Pool, login_pool
 from gateway.control.permissions import DataPath
-from gateway.core.refusals import Reason
+from gateway.control.signing import Signing
+from gateway.core.model import MILLISECONDS
 from gateway.core.tokens import Digester
-from gateway.store.base import Store
+from gateway.store.base import Store, StoreError
 
 SHUTDOWN_S = 5.0
-
-
-class _NoLogins:
-    async def session_of(self, token: str) -> tuple[Principal, Session]:
-        raise Unauthenticated(Reason.TOKEN_INVALID)
-
-    def csrf_token(self, jti: str) -> str:
-        return ""
 
 
 async def serve_control(
@@ -38,12 +32,28 @@ async def serve_control(
     stack: contextlib.AsyncExitStack,
 ) -> None:
     """Serve the control API on a bound socket until ``stack`` ends. Raises StartError."""
-    hasher = Argon2Pool()
-    stack.callback(hasher.close)
-    service = DomainService(store, digester, hasher, settings.roles, settings.key_policy)
+    signing = Signing(
+        store,
+        digester,
+        settings.key_policy,
+        issuer=settings.control.issuer,
+        token_ttl_ms=int(settings.login.token_ttl_s * MILLISECONDS),
+    )
+    try:
+        await signing.start()
+    except (Conflict, StoreError) as error:
+        raise StartError(str(error)) from None
+    makers, checkers = Argon2Pool(), login_pool()
+    service = DomainService(store, digester, makers, settings.roles, settings.key_policy, signing=signing)
+    logins = LoginService(store, digester, service, signing, checkers)
+    stack.push_async_callback(logins.close)
+    # Before the logins: what waits for its hash is cancelled, and has nothing to wait for.
+    stack.callback(checkers.close)
+    stack.callback(makers.close)
     api = control_api(
         service,
-        _NoLogins(),
+        logins,
+        login=LoginDialect(service, logins, signing, _cookie(settings.login)),
         cookie=settings.login.cookie,
         origins=_origins(settings.control),
         secure=_is_https(settings.control),
@@ -60,6 +70,10 @@ def control_url(control: Control, listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     scheme = "https" if control.tls else "http"
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def _cookie(login: Login) -> CookieForm:
+    return CookieForm(login.cookie, int(login.cookie_max_age_s), login.cookie_domain)
 
 
 def _origins(control: Control) -> tuple[str, ...]:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from gateway.control.dialects.key_permissions import KeyPermissions
+from gateway.control.dialects.login import LoginDialect
+from gateway.control.dialects.qlik import QlikDialect
 from gateway.control.dialects.qwilt import QwiltDialect
 from gateway.control.dialects.secret_key import SecretKeyDialect
 from gateway.control.dialects.subjects import SubjectsDialect
@@ -18,14 +20,21 @@ from gateway.control.domain import DomainService
 from gateway.control.http.authentication import Authentication, Logins
 from gateway.control.http.endpoints import AnyEndpoint
 from gateway.control.http.listener import make_control
+from gateway.control.http.openapi import describe, description_route
 from gateway.control.http.tiers import Tiers
 from gateway.control.permissions import DataPath
 
 
-def all_endpoints(service: DomainService, data_path: DataPath | None = None) -> list[AnyEndpoint]:
-    """Return every endpoint that the control listener serves; ``data_path`` as ``control_api`` has it."""
+def all_endpoints(
+    service: DomainService, data_path: DataPath | None = None, *, origin: str | None = None
+) -> list[AnyEndpoint]:
+    """Return every endpoint that the control listener serves; ``data_path`` as ``control_api`` has it.
+
+    ``origin`` is what links begin with; None: the one that was asked.
+    """
     return [
         *QwiltDialect(service).endpoints(),
+        *QlikDialect(service, origin).endpoints(),
         *SecretKeyDialect(service).endpoints(),
         *KeyPermissions(service, data_path).endpoints(),
         *SubjectsDialect(service).endpoints(),
@@ -36,6 +45,7 @@ def control_api(
     service: DomainService,
     logins: Logins,
     *,
+    login: LoginDialect | None = None,
     cookie: str,
     origins: Sequence[str],
     secure: bool,
@@ -43,12 +53,20 @@ def control_api(
 ) -> web.Application:
     """Return the application of the control listener.
 
-    ``cookie`` carries the console's login, for pages of ``origins`` (none: the listener's own).
+    ``login`` is where people log in; None: not here.
+    ``cookie`` carries the console's login, for pages of ``origins`` (none: the listener's own; the
+    first is what links begin with).
     ``secure``: callers reach it by https. ``data_path`` is what serves beside it; None: nothing does.
     """
+    endpoints = [
+        *(login.endpoints() if login is not None else ()),
+        *all_endpoints(service, data_path, origin=next(iter(origins), None)),
+    ]
+    description = describe(endpoints, cookie=cookie, server=next(iter(origins), None))
     return make_control(
-        all_endpoints(service, data_path),
+        endpoints,
         Authentication(service, logins, cookie=cookie, origins=origins),
         Tiers(time.monotonic),
         secure=secure,
+        plain=[description_route(description)],
     )

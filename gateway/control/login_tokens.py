@@ -13,12 +13,16 @@ from gateway.control.signing import Signing
 from gateway.core.envelope import read_unverified
 from gateway.core.jws import Claims, TrustedIssuer, own_issuer, verify
 from gateway.core.model import MILLISECONDS
+from gateway.core.rate import Rate, judge
 from gateway.core.refusals import Reason
 from gateway.store.base import Store
 from gateway.store.login import ended_token
 
-RELOAD_S = 1.0
-"""How often an unknown key id may have the keys read again, however many tokens name one."""
+RELOADS = Rate(10, 10.0)
+"""How often an unknown key id may have the keys read again, however many tokens name one.
+
+Usually at once, for a token that another replica has just signed; once a second under a flood.
+"""
 KEEP_S = 60.0
 """How long the keys are believed: one that was retired meanwhile ends late by no more."""
 
@@ -35,6 +39,7 @@ class LoginTokens:
         self._monotonic = monotonic
         self._issuer: TrustedIssuer | None = None
         self._read_at = -KEEP_S
+        self._arrival = 0.0
 
     async def claims(self, token: bytes) -> Claims | Reason:
         """Return what a token of ours that has not been ended says; or why it counts for nothing.
@@ -54,11 +59,15 @@ class LoginTokens:
 
     async def _issuer_with(self, kid: str) -> TrustedIssuer:
         """Return our keys; an id that is not among them has them read again, now and then."""
-        age = self._monotonic() - self._read_at
-        known = self._issuer
-        if known is not None and age < (KEEP_S if kid in known.keys else RELOAD_S):
-            return known
-        self._read_at = self._monotonic()
+        now, known = self._monotonic(), self._issuer
+        if known is not None and now - self._read_at < KEEP_S:
+            if kid in known.keys:
+                return known
+            verdict = judge(RELOADS, self._arrival, now)
+            self._arrival = verdict.arrival
+            if not verdict.admitted:
+                return known
+        self._read_at = now
         keys = [(key.kid, key.public_pem, key.retired_at) for key in await self._signing.list_keys()]
         self._issuer = own_issuer(self._signing.issuer, keys, self._signing.token_ttl_ms)
         return self._issuer
