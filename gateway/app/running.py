@@ -14,7 +14,9 @@ from typing import Any
 from gateway.app.building import built_server, built_verifier, open_the_log, open_the_store
 from gateway.app.control import control_url, serve_control
 from gateway.app.gateway import Gateway
+from gateway.app.issuers import follow_issuers
 from gateway.app.listening import Listeners, all_bound, bound_address, within_open_files
+from gateway.config.control import plaintext_note
 from gateway.config.settings import Settings
 from gateway.control.http.serving import serve
 from gateway.control.permissions import DataPath
@@ -26,6 +28,7 @@ from gateway.store.base import Store
 
 # Collecting rarely is enough where nearly all is freed by its count, and each run walks the live objects.
 _GC_THRESHOLDS = (50_000, 50, 100)
+_log = logging.getLogger("gateway.app")
 
 
 def run(
@@ -40,6 +43,8 @@ def run(
     the store is open, but no key has been loaded. Raises StartError.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="gateway: %(message)s")
+    if (note := plaintext_note(settings)) is not None:
+        _log.warning(note)
     settings, notes = within_open_files(settings)
     tell = on_ready or _tell
     with contextlib.ExitStack() as stack:
@@ -73,6 +78,7 @@ async def _serve(
         observer = Observer(open_the_log(settings, stack))
         verifier = built_verifier(settings, table)
         stack.callback(verifier.close)
+        follow_issuers(settings, verifier, stack)
         feed = Feed(
             store,
             table,

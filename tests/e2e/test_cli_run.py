@@ -46,15 +46,32 @@ def wait_ready(process: subprocess.Popen[bytes], *arguments: str) -> None:
         assert time.monotonic() < deadline
 
 
+def turn_keys_on(config: Path, store: Path) -> None:
+    """Enable the default tenant's keys, which this configuration has off, five a user, a day each."""
+    create = ("keys", "create", "--tenant", "default", "--name", "k", "--permission", "viewer")
+    refused = cli(*create, "--config", str(config), store=store)
+    assert refused.returncode == 1
+    assert "switched off" in refused.stderr, refused.stderr
+    enable = ("tenants", "set", "default", "--api-keys-enabled", "true")
+    enabled = cli(*enable, "--config", str(config), store=store)
+    assert enabled.returncode == 0, enabled.stderr
+    too_long = cli(*create, "--ttl", "25h", "--config", str(config), store=store)
+    assert too_long.returncode == 2
+    assert "the longest that this tenant's keys live" in too_long.stderr, too_long.stderr
+
+
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.name)
 def test_shipped_configuration_serves(file: Path, backend: DemoBackend, tmp_path: Path) -> None:
     """As it stands but for what a machine must decide: the ports, the store's place, the backend's port."""
     config = tmp_path / file.name
     config.write_text(file.read_text().replace("127.0.0.1:9000", f"127.0.0.1:{backend.port}"))
     store = tmp_path / "gateway.db"
+    if file.name == "qlik.yaml":
+        turn_keys_on(config, store)
     key = make_key(store, "viewer", "k", "--config", str(config))["secretKey"]
     port, ops = free_port(), f"127.0.0.1:{free_port()}"
     places = ["--listen", f"127.0.0.1:{port}", "--ops-listen", ops, "--store", f"sqlite:{store}"]
+    places += ["--control-listen", f"127.0.0.1:{free_port()}"]
     with (tmp_path / "out").open("wb") as out:
         process = subprocess.Popen(
             [*COMMAND, "run", "--config", str(config), *places],
@@ -81,6 +98,8 @@ def test_shipped_configuration_serves(file: Path, backend: DemoBackend, tmp_path
 
 
 def sentence(*arguments: str, store: Path, code: int) -> str:
+    if "--control-listen" not in arguments:
+        arguments = (*arguments, "--control-listen", "none")
     result = cli("run", "--upstream", "http://127.0.0.1:1", *arguments, store=store)
     assert (result.returncode, result.stdout) == (code, ""), result.stderr
     lines = result.stderr.splitlines()
@@ -89,12 +108,13 @@ def sentence(*arguments: str, store: Path, code: int) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("flag", ["--listen", "--ops-listen"])
+@pytest.mark.parametrize("flag", ["--listen", "--ops-listen", "--control-listen"])
 def test_port_in_use_is_one_sentence(flag: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        other = "--ops-listen" if flag == "--listen" else "--listen"
-        told = sentence(flag, address, other, "127.0.0.1:0", store=tmp_path / "g.db", code=1)
+        others = {"--listen", "--ops-listen", "--control-listen"} - {flag}
+        places = [word for other in sorted(others) for word in (other, "127.0.0.1:0")]
+        told = sentence(flag, address, *places, store=tmp_path / "g.db", code=1)
     assert address in told
     assert "in use" in told
 
@@ -123,6 +143,7 @@ def test_access_log_that_cannot_be_had_is_one_sentence(tmp_path: Path) -> None:
 def test_fewer_connections_than_configured_are_told(backend: DemoBackend, tmp_path: Path) -> None:
     ops = f"127.0.0.1:{free_port()}"
     command = [*COMMAND, "run", "--upstream", backend.url, "--listen", "127.0.0.1:0", "--ops-listen", ops]
+    command += ["--control-listen", "none"]
     process = subprocess.Popen(
         ["bash", "-c", f"ulimit -n 400; exec {shlex.join([*command, '--store', f'sqlite:{tmp_path}/g.db'])}"],
         stdout=subprocess.DEVNULL,
