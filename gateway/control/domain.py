@@ -16,7 +16,7 @@ from gateway.control.grants import Principal
 from gateway.control.making import CreatedKey
 from gateway.control.minting import KeyFormat
 from gateway.control.names import checked_description
-from gateway.control.permissions import PermissionService
+from gateway.control.organisations import OrganisationService
 from gateway.control.service import RevokedKey, RotatedKey
 from gateway.core.model import Permission
 from gateway.core.refusals import Reason
@@ -57,8 +57,8 @@ class KeyWanted(msgspec.Struct, frozen=True, kw_only=True):
     own: bool = False
 
 
-class DomainService(PermissionService):
-    """Keys in the name of a principal, besides subjects; the actor says from where, for the audit."""
+class DomainService(OrganisationService):
+    """Keys in the name of a principal, besides her organisation; the actor says from where, for the audit."""
 
     async def principal_of_key(self, token: bytes) -> Principal:
         """Return whom a key proves, as things stand now. Raises Unauthenticated, Forbidden."""

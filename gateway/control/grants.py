@@ -1,7 +1,7 @@
 """Who may do what to which key: rules over values, and nothing else.
 
-Pure: imports ``core`` and the store's records. Each rule raises ``Forbidden`` with a sentence, or
-returns what was asked for.
+Pure: imports ``core`` and the store's records. Each rule raises ``Forbidden`` with a sentence (or
+``NotFound`` for what must look absent), or returns what was asked for.
 
 Promise: nobody grants more than she has, neither in permission nor in reach.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gateway.control.errors import Forbidden
+from gateway.control.errors import Forbidden, NotFound
 from gateway.core.model import Permission, Role
 from gateway.core.routes import within
 from gateway.store.base import Actor, KeyRecord
@@ -136,6 +136,18 @@ def removes(principal: Principal, record: KeyRecord) -> bool:
 def sees(principal: Principal, record: KeyRecord) -> bool:
     """Tell whether a key exists for her; another tenant's, and a removed one, do not."""
     return record.tenant_id == principal.tenant_id and record.removed_at is None
+
+
+def check_tenant(principal: Principal, tenant_id: str) -> None:
+    """Raise NotFound unless this is the tenant that she is in; whether there is another is not told."""
+    if tenant_id != principal.tenant_id:
+        raise NotFound("tenant", tenant_id)
+
+
+def check_admin(principal: Principal) -> None:
+    """Raise Forbidden unless she is an admin of her tenant, which only users are."""
+    if not principal.is_admin:
+        raise Forbidden("this is for admins of the organisation alone")
 
 
 def check_manages(principal: Principal, record: KeyRecord) -> None:

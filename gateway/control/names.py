@@ -60,9 +60,8 @@ def checked_prefix(text: str, known: set[str]) -> str:
         )
     for other in sorted(known | {DEFAULT_PREFIX}):
         if text != other and (text.startswith(other) or other.startswith(text)):
-            raise Invalid(
-                "prefix", f"cannot be told from {other!r}, which is in use: neither may begin the other"
-            )
+            # Not which: it may be another tenant's.
+            raise Invalid("prefix", "cannot be told from one that is in use: neither may begin the other")
     return text
 
 

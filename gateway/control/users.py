@@ -15,7 +15,7 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.control.errors import Busy, Conflict, Invalid, NotFound
+from gateway.control.errors import Busy, Conflict, Forbidden, Invalid, NotFound
 from gateway.control.names import checked_email, checked_password
 from gateway.control.passwords import HasherBusyError, nobodys_hash
 from gateway.control.tenants import TenantService
@@ -32,6 +32,7 @@ from gateway.store.base import (
     UnknownEntityError,
     User,
 )
+from gateway.store.members import ForeignPasswordError, NotAdministeredError
 from gateway.store.steps import Steps
 
 ROLES = {permission.word: permission for permission in Permission}
@@ -96,7 +97,7 @@ class UserService(TenantService):
         Raises NotFound (tenant), Invalid, Conflict (a member already; a password for who has one).
         """
         known = await self.find_user(email)
-        permission = _checked_role(role)
+        permission = checked_role(role)
         now = self.now_ms()
         if known is None:
             if password is None:
@@ -125,12 +126,12 @@ class UserService(TenantService):
         """Give a user another password. Raises NotFound, Invalid."""
         user = (await self.show_user(email)).user
         audit = self._audit(actor, "user.password", "user", user.id, None)
-        changes = {"password_hash": await self._hash(password)}
+        changes = {"password_hash": await self._hash(password), "password_from": None}
         return await self._told(people.change_user(user.id, changes, self.now_ms(), audit))
 
     async def set_role(self, actor: Actor, email: str, *, tenant: str, role: str) -> Person:
         """Change what a user is in a tenant; keys that act as her follow. Raises NotFound, Invalid."""
-        user, permission = (await self.show_user(email)).user, _checked_role(role)
+        user, permission = (await self.show_user(email)).user, checked_role(role)
         detail = {"role": permission.word}
         audit = self._audit(actor, "user.role", "user", user.id, tenant, detail=detail)
         return await self._told(people.change_role(user.id, tenant, permission, self.now_ms(), audit))
@@ -198,11 +199,14 @@ class UserService(TenantService):
             return await self._store.write(work)
         except UnknownEntityError as error:
             raise NotFound(error.kind, error.entity) from None
-        except DuplicateError as error:
+        except (DuplicateError, people.LastAdminError, ForeignPasswordError) as error:
             raise Conflict(str(error)) from None
+        except NotAdministeredError as error:
+            raise Forbidden(str(error)) from None
 
 
-def _checked_role(role: str) -> Permission:
+def checked_role(role: str) -> Permission:
+    """Return what a user is to be in a tenant, from its name in any case. Raises Invalid."""
     found = ROLES.get(role.lower())
     if found is None:
         raise Invalid("role", f"must be one of {', '.join(ROLES)}")
