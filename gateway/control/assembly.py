@@ -16,6 +16,7 @@ from gateway.control.dialects.qlik import QlikDialect
 from gateway.control.dialects.qwilt import QwiltDialect
 from gateway.control.dialects.secret_key import SecretKeyDialect
 from gateway.control.dialects.subjects import SubjectsDialect
+from gateway.control.docs.page import docs_routes
 from gateway.control.domain import DomainService
 from gateway.control.http.authentication import Authentication, Logins
 from gateway.control.http.endpoints import AnyEndpoint
@@ -68,5 +69,5 @@ def control_api(
         Authentication(service, logins, cookie=cookie, origins=origins),
         Tiers(time.monotonic),
         secure=secure,
-        plain=[description_route(description)],
+        plain=[description_route(description), *docs_routes()],
     )

@@ -34,7 +34,6 @@ from gateway.control.http.schemas import Schema, Schemas, parameters_of, words
 PATH = "/openapi.json"
 VERSION = "3.1.0"
 
-_ALWAYS = {"X-Request-Id"}
 _OF_FAULTS = {401: {"WWW-Authenticate"}, 429: {"Retry-After"}, 503: {"Retry-After"}}
 
 
@@ -54,14 +53,14 @@ def describe(endpoints: Sequence[AnyEndpoint], *, cookie: str, server: str | Non
     return {
         "openapi": VERSION,
         "info": {"title": "gateway", "version": __version__, "description": ABOUT},
-        "servers": [{"url": server or "/"}],
-        "tags": [{"name": tag, "description": TAGS[tag]} for tag in _tags(endpoints)],
+        "servers": _servers(server),
+        "tags": [{"name": tag, "description": TAGS.get(tag, "")} for tag in _tags(endpoints)],
         "paths": paths,
         "components": {
             "schemas": schemas.components,
             "responses": _fault_responses(endpoints, schemas),
             "headers": {
-                name: {"description": told, "schema": schema, "required": name in _ALWAYS}
+                name: {"description": told, "schema": schema, "required": True}
                 for name, (told, schema) in HEADERS.items()
             },
             "securitySchemes": security_schemes(cookie),
@@ -82,6 +81,12 @@ def description_route(description: Schema) -> web.RouteDef:
         return web.Response(body=content, content_type="application/json", headers=headers)
 
     return web.get(PATH, show)
+
+
+def _servers(server: str | None) -> list[Schema]:
+    """Return where the API is: where callers reach it, and where the description was found."""
+    here = {"url": "/", "description": "Where this description was found."}
+    return [here] if server is None else [{"url": server}, here]
 
 
 def _types_of(endpoint: AnyEndpoint) -> Iterable[Any]:
@@ -115,7 +120,7 @@ def _path_parameters(path: str) -> list[Schema]:
             "name": name,
             "in": "path",
             "required": True,
-            "description": PATH_WORDS[name],
+            "description": PATH_WORDS.get(name, ""),
             "schema": {"type": "string", "minLength": 1},
         }
         for name in re.findall(r"\{(\w+)\}", path)

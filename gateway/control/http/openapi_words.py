@@ -13,7 +13,8 @@ Every request but those to log in carries an API key (`X-API-KEY`, or `Authoriza
 token of a login. A secret is shown once, in the answer that makes it. Bodies are JSON in UTF-8, at most \
 {LARGEST_BODY_BYTES // 1024} KiB; members and parameters that are not described here are refused by name."""
 TAGS = {
-    "keys": "Make, list, change, rotate and revoke keys.",
+    "keys": "Make, list, rotate and revoke the keys of an organisation.",
+    "user keys": "Make, list, change and end keys that act as their users, and the settings of all keys.",
     "login": "Log in and out; the keys that verify the tokens.",
     "subjects": "The users of a tenant and the identities of its keys, with their roles.",
     "tenants": "Organisations and the settings of their keys.",
