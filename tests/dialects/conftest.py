@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.dialects.doors import Doors
 from tests.dialects.harness import PUBLIC_URL, World
 from tests.wire.backend import Backend
 
@@ -18,3 +19,9 @@ def world(tmp_path_factory: pytest.TempPathFactory, shared_backend: Backend) -> 
     )
     yield made
     made.product.stop()
+
+
+@pytest.fixture(scope="session")
+def doors(world: World) -> Doors:
+    """The endpoints that read a JSON body."""
+    return Doors(world)
