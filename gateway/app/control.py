@@ -6,6 +6,7 @@ import contextlib
 import socket
 
 from gateway.app.errors import StartError
+from gateway.app.tls import control_tls
 from gateway.config.settings import Control, Login, Settings
 from gateway.control.assembly import control_api
 from gateway.control.dialects.login import CookieForm, LoginDialect
@@ -32,6 +33,7 @@ async def serve_control(
     stack: contextlib.AsyncExitStack,
 ) -> None:
     """Serve the control API on a bound socket until ``stack`` ends. Raises StartError."""
+    tls = control_tls(settings.control, stack)
     signing = Signing(
         store,
         digester,
@@ -59,7 +61,7 @@ async def serve_control(
         secure=_is_https(settings.control),
         data_path=data_path,
     )
-    runner = await serve(api, listener, "gateway.control", shutdown_s=SHUTDOWN_S)
+    runner = await serve(api, listener, "gateway.control", tls=tls, shutdown_s=SHUTDOWN_S)
     stack.push_async_callback(runner.cleanup)
 
 
