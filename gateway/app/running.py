@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gc
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.app.building import built_server, built_verifier, open_the_log, open_the_store
-from gateway.app.control import control_url, serve_control
+from gateway.app.control import control_url
+from gateway.app.control_process import ControlProcess
 from gateway.app.gateway import Gateway
 from gateway.app.issuers import follow_issuers
 from gateway.app.listening import Listeners, all_bound, bound_address, within_open_files
+from gateway.app.loop import run_loop
 from gateway.config.control import plaintext_note
 from gateway.config.settings import Settings
 from gateway.control.http.serving import serve
-from gateway.control.permissions import DataPath
 from gateway.core.model import KeyTable
 from gateway.keys.clock import boot_clock
 from gateway.keys.feed import Feed
@@ -49,15 +48,7 @@ def run(
     tell = on_ready or _tell
     with contextlib.ExitStack() as stack:
         listeners = all_bound(settings, stack)
-        return _run_loop(_serve(settings, listeners, lambda served: tell([*served, *notes]), prepare))
-
-
-def _run_loop(main: Coroutine[Any, Any, int]) -> int:
-    if sys.platform == "win32":
-        return asyncio.run(main)
-    import uvloop
-
-    return uvloop.run(main)
+        return run_loop(_serve(settings, listeners, lambda served: tell([*served, *notes]), prepare))
 
 
 def _tell(served: Sequence[str]) -> None:
@@ -99,8 +90,9 @@ async def _serve(
         runner = await serve(gateway.ops(observer), listeners.ops, "gateway.ops")
         stack.push_async_callback(runner.cleanup)
         if listeners.control is not None:
-            data_path = DataPath(lambda: server.snapshot, boot_clock)
-            await serve_control(settings, store, digester, listeners.control, data_path, stack)
+            control = ControlProcess(settings, listeners.control)
+            stack.push_async_callback(control.stop)
+            await control.start()
         gateway.started = True
         await gateway.first_sync()
         gc.set_threshold(*_GC_THRESHOLDS)

@@ -1,0 +1,87 @@
+"""What runs in the control process: the control API until the gateway that started it is gone.
+
+It reads its settings from standard input, says there on standard output that it serves or in one
+sentence why it does not, and ends when standard input does. Signals are for the gateway, which gets
+the same ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import pickle
+import signal
+import socket
+import sys
+import time
+
+from gateway.app.building import open_the_store
+from gateway.app.control import serve_control
+from gateway.app.control_process import READY
+from gateway.app.errors import StartError
+from gateway.app.loop import run_loop
+from gateway.config.settings import Settings
+from gateway.control.permissions import DataPath
+from gateway.core.decision import Snapshot
+from gateway.core.model import KeyTable
+from gateway.core.routes import Router
+from gateway.core.tokens import Digester
+from gateway.keys.clock import boot_clock
+
+NICENESS = 5
+"""Callers of backends go before whoever manages keys (nice(2))."""
+
+
+def main() -> None:
+    """Serve on the listening socket whose descriptor is the first argument."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="gateway: %(message)s")
+    os.nice(NICENESS)
+    size = int.from_bytes(sys.stdin.buffer.read(8), "big")
+    settings: Settings = pickle.loads(sys.stdin.buffer.read(size))  # noqa: S301  the gateway's own, by its pipe
+    listener = socket.socket(fileno=int(sys.argv[1]))
+    try:
+        run_loop(_serve(settings, listener))
+    except StartError as error:
+        _say(str(error).encode())
+        sys.exit(1)
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> int:
+    async with contextlib.AsyncExitStack() as stack:
+        store, digester = await open_the_store(settings, stack)
+        data_path = DataPath(lambda: _snapshot(settings, digester), boot_clock)
+        await serve_control(settings, store, digester, listener, data_path, stack)
+        _say(READY)
+        await _end_of_input()
+    return 0
+
+
+async def _end_of_input() -> None:
+    """Wait until whoever started this process is gone, or wants it to end."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await reader.read()
+
+
+def _snapshot(settings: Settings, digester: Digester) -> Snapshot:
+    """Return what the data path decides by, with a key table that knows nobody and was read just now."""
+    table = KeyTable()
+    table.synced_at = boot_clock()
+    table.store_offset_s = time.time() - table.synced_at
+    return Snapshot(
+        router=Router(settings.routes),
+        roles=settings.roles,
+        keys=table,
+        digester=digester,
+        freshness=settings.freshness,
+    )
+
+
+def _say(line: bytes) -> None:
+    sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.buffer.flush()
