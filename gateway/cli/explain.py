@@ -1,12 +1,10 @@
 """``gateway explain``: judge one request as the data path would, and tell each step.
 
-It runs the very parser, key table and ``decide`` that serve; only the words are its own, and those
-of a refusal come from the one table.
+It runs the very parser, key table, verifier and ``decide`` that serve.
 """
 
 from __future__ import annotations
 
-import datetime
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,14 +15,17 @@ from gateway.cli.common import CliError, option, setting_flags, settings_of
 
 if TYPE_CHECKING:
     from gateway.config.settings import Settings
-    from gateway.core.decision import Decision, Snapshot
+    from gateway.core.decision import Forward, Snapshot
     from gateway.core.http1 import RequestHead
     from gateway.core.limits import Limits
-    from gateway.core.model import LiveKey
+    from gateway.core.model import Reject
     from gateway.core.refusals import Reason
-    from gateway.core.routes import Route, Router
+    from gateway.core.routes import Router
+    from gateway.keys.issuers import IssuerSource
+    from gateway.keys.verifier import Verifier
 
 MAXIMUM_KEY_BYTES = 65536
+Step = tuple[str, str]
 
 
 @click.command(short_help="Judge one request as the data path would, and tell each step.")
@@ -64,9 +65,10 @@ def _read_key(path: str) -> bytes:
     return key
 
 
-async def _judge(settings: Settings, lines: bytes, key: bytes | None) -> tuple[list[tuple[str, str]], bool]:
+async def _judge(settings: Settings, lines: bytes, key: bytes | None) -> tuple[list[Step], bool]:
     """Return the steps of a judgement, and whether it lets the request through."""
-    from gateway.core.decision import Forward, decide
+    from gateway.cli.explaining import credential_step, holder_steps, outcome_step, refused, route_step
+    from gateway.core.decision import Forward
     from gateway.core.http1 import RequestHead
     from gateway.core.routes import Router
     from gateway.keys.clock import boot_clock
@@ -74,18 +76,83 @@ async def _judge(settings: Settings, lines: bytes, key: bytes | None) -> tuple[l
     router = Router(settings.routes)
     head = _parse(lines, key, router, settings.limits)
     if not isinstance(head, RequestHead):
-        return [("outcome", _refused(head))], False
+        return [("outcome", refused(head))], False
     if head.is_asterisk:
         return [("outcome", "answered by the gateway itself: OPTIONS * asks the server, not a backend")], True
-    snapshot = await _load(settings, router)
+    snapshot, verifier = await _load(settings, router)
+    token_steps = await _trust(settings, key, verifier)
+    decision, checked = await _decided(head, snapshot, verifier)
+    verifier.close()
     now = boot_clock()
-    decision = decide(head, snapshot, now)
-    steps = [("route", _route(head, snapshot, settings)), *_credential(head, snapshot, decision, now)]
-    if isinstance(decision, Forward):
-        targets = settings.upstreams[decision.route.upstream].targets
-        asked = f"{head.method.decode()} {decision.target.decode('ascii')}"
-        return [*steps, ("outcome", f"forwarded to {targets[0]} as {asked}")], True
-    return [*steps, ("outcome", _refused(decision.reason))], False
+    steps = [
+        route_step(head, snapshot, settings),
+        *credential_step(head, snapshot, decision, now),
+        *([] if isinstance(decision, Forward) and decision.key is None else token_steps),
+        *checked,
+        *holder_steps(decision.key, snapshot, now),
+    ]
+    return [*steps, outcome_step(head, decision, settings)], isinstance(decision, Forward)
+
+
+async def _decided(
+    head: RequestHead, snapshot: Snapshot, verifier: Verifier
+) -> tuple[Forward | Reject, list[Step]]:
+    """Return the decision, after the signature has been checked where that is asked for."""
+    import asyncio
+
+    from gateway.core.decision import decide
+    from gateway.core.model import Reject
+    from gateway.core.refusals import Reason
+    from gateway.core.sessions import Verify
+    from gateway.keys.clock import boot_clock
+
+    decision = decide(head, snapshot, boot_clock())
+    if not isinstance(decision, Verify):
+        return decision, []
+    told: asyncio.Future[Reason | None] = asyncio.get_running_loop().create_future()
+    verifier.verify(decision, told.set_result)
+    await told
+    holds = decision.digest in snapshot.sessions.proven
+    step = ("signature", f"{'made' if holds else 'not made'} by key {decision.claims.kid}")
+    again = decide(head, snapshot, boot_clock())
+    return (Reject(Reason.OVERLOADED) if isinstance(again, Verify) else again), [step]
+
+
+async def _trust(settings: Settings, key: bytes | None, verifier: Verifier) -> list[Step]:
+    """Have the verifier know the issuer that a signed token names; return what the token says of itself."""
+    from gateway.app.issuers import issuer_sources
+    from gateway.cli.explaining import token_step
+    from gateway.core.envelope import has_token_shape, read_unverified
+
+    if key is None or not has_token_shape(key):
+        return []
+    envelope = read_unverified(key)
+    if envelope is None:
+        return [token_step(None, verifier.sessions)]
+    named = [issuer for issuer in settings.issuers if issuer.issuer == envelope.issuer]
+    failures = [await _fetch_keys(source, verifier) for source in issuer_sources(named)]
+    name, text = token_step(envelope, verifier.sessions)
+    return [(name, text + "".join(failures))]
+
+
+async def _fetch_keys(source: IssuerSource, verifier: Verifier) -> str:
+    """Have the verifier trust an external issuer with the keys that it has now; return what went wrong."""
+    import aiohttp
+    import msgspec
+
+    from gateway.keys.issuers import FetchError, Timing, fetched
+    from gateway.keys.jwks import JwksError, read_jwks
+
+    issuer = source.issuer
+    try:
+        async with aiohttp.ClientSession(headers={"Accept-Encoding": "identity"}) as session:
+            content, _ = await fetched(session, source.jwks_url, Timing())
+        issuer = msgspec.structs.replace(issuer, keys=read_jwks(content, issuer.algorithms).keys)
+    except (FetchError, JwksError) as error:
+        return f"; its keys cannot be had: {source.jwks_url} {error}"
+    finally:
+        verifier.trust([issuer])
+    return ""
 
 
 def _parse(lines: bytes, key: bytes | None, router: Router, limits: Limits) -> RequestHead | Reason:
@@ -101,105 +168,23 @@ def _parse(lines: bytes, key: bytes | None, router: Router, limits: Limits) -> R
     return head
 
 
-async def _load(settings: Settings, router: Router) -> Snapshot:
+async def _load(settings: Settings, router: Router) -> tuple[Snapshot, Verifier]:
     """Return what a gateway with these settings would know now: the table is read whole."""
+    from gateway.app.building import built_verifier
     from gateway.cli.service import opened_digester
     from gateway.core.decision import Snapshot
     from gateway.core.model import KeyTable
     from gateway.keys.feed import Feed
 
     table = KeyTable()
+    verifier = built_verifier(settings, table)
     async with opened_digester(settings) as (store, digester):
-        feed = Feed(store, table, digester, policy=settings.key_policy)
+        feed = Feed(store, table, digester, policy=settings.key_policy, rekeyed=verifier.rekey)
         try:
             await feed.sync()
         finally:
             await feed.stop()
-    return Snapshot(router, settings.roles, table, digester, settings.freshness)
-
-
-def _route(head: RequestHead, snapshot: Snapshot, settings: Settings) -> str:
-    route = snapshot.router.match(head.fields.host, head.view)
-    if route is False:
-        return "none: the path can be read in more than one way, or has what the route refuses"
-    if route is None:
-        return "none matches this host and path"
-    targets = ", ".join(str(target) for target in settings.upstreams[route.upstream].targets)
-    access = "anonymous" if route.anonymous else f"needs a key{_narrowed(route)}"
-    return f"`{route.name}` to upstream {route.upstream} ({targets}), {access}"
-
-
-def _narrowed(route: Route) -> str:
-    """Return whose keys alone the route lets in, as words that follow \"needs a key\"."""
-    kinds = (("tenant", route.tenants), ("environment", route.environments), ("role", route.roles))
-    return "".join(f" of {kind} {' or '.join(sorted(names))}" for kind, names in kinds if names is not None)
-
-
-def _credential(
-    head: RequestHead, snapshot: Snapshot, decision: Decision, now: float
-) -> list[tuple[str, str]]:
-    """Return the steps between the route and the outcome: what was presented, and whom it proves."""
-    from gateway.core.credentials import read_credential
-    from gateway.core.decision import Forward
-    from gateway.core.model import Reject
-    from gateway.core.refusals import Reason
-
-    if isinstance(decision, Forward) and decision.route.anonymous:
-        return [("credential", "none is judged on this route")]
-    if isinstance(decision, Reject) and decision.reason is Reason.BAD_REQUEST:
-        return []  # judged before any credential
-    route = snapshot.router.match(head.fields.host, head.view)
-    token = read_credential(head.fields, route.credentials if route else _ANY)
-    if not isinstance(token, bytes):
-        return [("credential", f"none that can be judged ({token})")]
-    steps = [("credential", f"a token of {len(token)} characters, in {_field(head)}")]
-    age = now - snapshot.keys.synced_at if snapshot.keys.synced_at is not None else None
-    if age is not None:
-        steps.append(("table", f"{_count(len(snapshot.keys.by_digest))}, read {max(age, 0):.1f} s ago"))
-    if decision.key is None:
-        return [*steps, ("key", "none is proven")]
-    return [*steps, *_holder(decision.key, snapshot, now)]
-
-
-def _count(keys: int) -> str:
-    return "1 key" if keys == 1 else f"{keys} keys"
-
-
-def _field(head: RequestHead) -> str:
-    return "X-API-KEY" if head.fields.api_keys else "Authorization"
-
-
-_ANY = ("x-api-key", "authorization")
-
-
-def _holder(key: LiveKey, snapshot: Snapshot, now: float) -> list[tuple[str, str]]:
-    """Return the steps that tell whose key it is, whether it lives, and what it may do."""
-    ended = key.expires_at <= (snapshot.keys.store_offset_s + now) * 1000
-    if key.revoked_at is not None:
-        status = f"revoked {_instant(key.revoked_at)}"
-    else:
-        status = f"{'expired' if ended else 'active until'} {_instant(key.expires_at)}"
-    tenant = snapshot.keys.tenants.get(key.tenant_id)
-    allowed = "keys enabled" if tenant is not None and tenant.api_keys_enabled else "keys switched off"
-    if key.user_id is not None:
-        standing = snapshot.keys.users.get(key.user_id, {}).get(key.tenant_id)
-        allowed += f", acts for a user who is {standing.word if standing else 'not active'} there"
-    role = snapshot.roles.get(key.role)
-    reach = "unknown to the configuration" if role is None else ", ".join(role.routes) or "everywhere"
-    return [
-        ("key", f"{key.key_id}, {status}"),
-        ("holder", f"tenant {key.tenant_id} ({allowed}), environment {key.environment_id or '-'}"),
-        ("permission", f"{key.permission.word}, by role {key.role} ({reach})"),
-    ]
-
-
-def _instant(milliseconds: int) -> str:
-    moment = datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _refused(reason: Reason) -> str:
-    from gateway.core.refusals import REFUSALS
-
-    refusal = REFUSALS[reason]
-    return f"refused with {refusal.status} {reason}: {refusal.detail}"
+    snapshot = Snapshot(
+        router, settings.roles, table, digester, settings.freshness, sessions=verifier.sessions
+    )
+    return snapshot, verifier
