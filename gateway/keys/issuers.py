@@ -239,6 +239,12 @@ async def fetched(session: aiohttp.ClientSession, url: str, timing: Timing) -> t
             return bytes(content), _lasts_s(answer.headers.getall("Cache-Control", []), timing)
     except TimeoutError:
         raise FetchError(f"does not answer within {timing.within_s:g} s") from None
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise FetchError(
+            f"shows a certificate that is not trusted: {_one_line(error.certificate_error)}"
+        ) from None
+    except aiohttp.ClientConnectorError as error:
+        raise FetchError(f"cannot be reached: {_one_line(error.os_error)}") from None
     except aiohttp.ClientError as error:
         raise FetchError(f"cannot be read: {_one_line(error)}") from None
 
@@ -253,7 +259,8 @@ def _lasts_s(cache_control: Sequence[str], timing: Timing) -> float:
     return min(max(float(max_age[1]), timing.least_s), timing.most_s)
 
 
-def _one_line(error: aiohttp.ClientError) -> str:
+def _one_line(error: Exception) -> str:
     """Return an error's words as one printable sentence; what the other side sent is cut short."""
-    words = " ".join(str(error).split()) or type(error).__name__
+    said = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or error
+    words = " ".join(str(said).split()) or type(error).__name__
     return "".join(c if c.isprintable() else "?" for c in words)[:200]

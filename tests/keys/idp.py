@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -54,7 +55,7 @@ class Signer:
 class Idp:
     """A server on loopback that publishes ``keys`` at ``/jwks.json``, or answers as ``behave`` says."""
 
-    def __init__(self, *signers: Signer) -> None:
+    def __init__(self, *signers: Signer, tls: ssl.SSLContext | None = None) -> None:
         self.keys: list[Any] = [signer.jwk() for signer in signers]
         self.headers: dict[str, str] = {}
         self.behave: Callable[[], Answer] | None = None
@@ -82,14 +83,19 @@ class Idp:
             def handle_error(self, *_: object) -> None:
                 pass  # a client that has heard enough closes
 
+        self._scheme = "https" if tls else "http"
         self._server = Server(("127.0.0.1", 0), Handler)
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/jwks.json"
+        return f"{self._scheme}://127.0.0.1:{self.port}/jwks.json"
 
     def published(self) -> Answer:
         return 200, self.headers, json.dumps({"keys": self.keys}).encode()

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import logging
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import msgspec
 import pytest
+import trustme
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.core.jws import Claims, TrustedIssuer, verify
@@ -233,6 +235,21 @@ async def test_issuer_that_nobody_runs_takes_nothing_from_another(idp: Idp, trus
     async with following(trusted, source(gone.url, name="https://gone.example.com"), source(idp.url)):
         await until(lambda: trusted.kids == {"old"})
         assert trusted.by_name["https://gone.example.com"].keys == {}
+
+
+async def test_issuer_whose_certificate_is_not_trusted_is_not_heard(
+    trusted: Trusted, caplog: pytest.LogCaptureFixture
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    idp = Idp(OLD, tls=context)
+    try:
+        async with following(trusted, source(idp.url)):
+            await until(lambda: bool(caplog.messages))
+        assert "certificate that is not trusted: unable to get local issuer certificate" in caplog.messages[0]
+        assert (trusted.kids, idp.asked) == (set(), 0)
+    finally:
+        idp.stop()
 
 
 async def test_unknown_key_ids_bring_one_fetch_forward(idp: Idp, trusted: Trusted) -> None:
