@@ -75,7 +75,7 @@ async def test_pages_hold_every_subject_once_while_others_come_and_go(api: Api, 
         [key["subjectId"] for key in keys] + [await api.subject_of(n) for n in ("ann", "root")]
     )
     seen, path = [], f"{SUBJECTS}?limit=2"
-    for _ in range(5):
+    for _ in range(3):
         page = (await api.ask("GET", path, ann)).json
         assert len(page["data"]) <= 2
         seen += [subject["id"] for subject in page["data"]]
@@ -86,7 +86,7 @@ async def test_pages_hold_every_subject_once_while_others_come_and_go(api: Api, 
         if gone is not None:
             # A cursor keeps its place when its subject ends.
             await api.ask("DELETE", f"/api-keys/{gone['id']}", admin)
-    assert seen == everybody
+    assert (seen, page["next"]) == (everybody, None)
 
 
 @pytest.mark.parametrize(
