@@ -42,9 +42,9 @@ def main() -> None:
     os.nice(NICENESS)
     size = int.from_bytes(sys.stdin.buffer.read(8), "big")
     settings: Settings = pickle.loads(sys.stdin.buffer.read(size))  # noqa: S301  the gateway's own, by its pipe
-    listener = socket.socket(fileno=int(sys.argv[1]))
     try:
-        run_loop(_serve(settings, listener))
+        with socket.socket(fileno=int(sys.argv[1])) as listener:
+            run_loop(_serve(settings, listener))
     except StartError as error:
         _say(str(error).encode())
         sys.exit(1)
@@ -64,8 +64,9 @@ async def _end_of_input() -> None:
     """Wait until whoever started this process is gone, or wants it to end."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    pipe, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     await reader.read()
+    pipe.close()
 
 
 def _snapshot(settings: Settings, digester: Digester) -> Snapshot:
