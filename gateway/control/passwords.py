@@ -102,7 +102,9 @@ def nobodys_hash() -> str:
     return f"$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}${salt}${digest}"
 
 
-def _be_nice(niceness: int) -> None:
+def _be_nice(more: int) -> None:
+    """Have this thread go behind its process, however nice that is already."""
     # On Linux a thread has a niceness of its own (setpriority(2)); elsewhere it would be the process's.
-    if niceness and sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
+    if more and sys.platform == "linux":
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + more))
