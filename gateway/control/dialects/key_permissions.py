@@ -19,15 +19,17 @@ from gateway.core.http1 import METHODS
 
 _METHODS = sorted(method.decode() for method in METHODS)
 # Visible ASCII less "#<> throughout, and less the backslash before the query.
-_TARGET = r"^/[!$-;=@-\[\]-~]*(\?[!$-;=?-~]*)?$"
+_TARGET = {"pattern": r"^/[!$-;=@-\[\]-~]*(\?[!$-;=?-~]*)?$"}
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The request that is asked about: its method and path as in a request line, and its Host."""
 
-    method: Annotated[str, Meta(extra_json_schema={"enum": _METHODS})]
-    path: Annotated[str, Meta(extra_json_schema={"pattern": _TARGET})]
-    host: str = "localhost"
+    method: Annotated[str, Meta(description="As in a request line.", extra_json_schema={"enum": _METHODS})]
+    path: Annotated[
+        str, Meta(description="With its query, escaped as in a request line.", extra_json_schema=_TARGET)
+    ]
+    host: Annotated[str, Meta(description="The Host that chooses the route.")] = "localhost"
 
 
 class Judged(msgspec.Struct, frozen=True):

@@ -7,10 +7,8 @@ Imports its own plane.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta
 
 from gateway.control.dialects.secret_key_shapes import (
     Key,
@@ -24,6 +22,7 @@ from gateway.control.dialects.secret_key_shapes import (
 from gateway.control.domain import LARGEST_PAGE, DomainService, KeyWanted, KeyWish
 from gateway.control.errors import Invalid, NotFound
 from gateway.control.http.endpoints import Answer, AnyEndpoint, Call, Endpoint, Nothing
+from gateway.control.http.members import Limit
 from gateway.control.making import CreatedKey
 from gateway.store.listing import Place
 
@@ -33,7 +32,7 @@ KEYS, KEY = "/api-keys", "/api-keys/{id}"
 class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which part of the list: at most ``limit`` keys, those that follow the key ``after``."""
 
-    limit: Annotated[int, Meta(ge=1, le=LARGEST_PAGE)] = LARGEST_PAGE
+    limit: Limit = LARGEST_PAGE
     after: str | None = None
 
 

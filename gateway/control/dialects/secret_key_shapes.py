@@ -5,16 +5,12 @@ Imports its own plane.
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import msgspec
-from msgspec import Meta
 
+from gateway.control.http.members import Instant, Lifetime, Name, Text
 from gateway.control.lifetime import rfc3339
 from gateway.control.making import CreatedKey
 from gateway.store.base import KeyRecord, KeyStatus
-
-Instant = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 
 
 class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -24,19 +20,19 @@ class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     ``expiresAt`` is as late as the tenant allows when silent; ``tenantId`` can be the caller's alone.
     """
 
-    name: str
-    description: str | None = None
+    name: Name
+    description: Text | None = None
     tenant_id: str | None = None
     environment_id: str | None = None
     expires_at: Instant | None = None
-    intended_use: str | None = None
+    intended_use: Name | None = None
     permission: str | None = None
 
 
 class Rotation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long the old key lives on beside its successor: a duration, ``P1D`` when silent, zero allowed."""
 
-    overlap: str | None = None
+    overlap: Lifetime | None = None
 
 
 class Key(msgspec.Struct, frozen=True, rename="camel", kw_only=True):

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import msgspec
-from msgspec import Meta
 
 from gateway.control.domain import DomainService
 from gateway.control.errors import NotFound
 from gateway.control.http.endpoints import Answer, AnyEndpoint, Call, Endpoint, Nothing
+from gateway.control.http.members import Limit
 from gateway.control.subjects import LARGEST_PAGE
 from gateway.store import subjects
 
@@ -27,7 +27,7 @@ Word = Literal["viewer", "editor", "admin"]
 class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which part of the list: at most ``limit`` subjects, those whose ids follow ``after``."""
 
-    limit: Annotated[int, Meta(ge=1, le=LARGEST_PAGE)] = LARGEST_PAGE
+    limit: Limit = LARGEST_PAGE
     after: str | None = None
 
 
