@@ -10,12 +10,16 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
+from gateway.control.dialects.audit import AuditDialect
+from gateway.control.dialects.environments import EnvironmentsDialect
 from gateway.control.dialects.key_permissions import KeyPermissions
 from gateway.control.dialects.login import LoginDialect
 from gateway.control.dialects.qlik import QlikDialect
 from gateway.control.dialects.qwilt import QwiltDialect
 from gateway.control.dialects.secret_key import SecretKeyDialect
 from gateway.control.dialects.subjects import SubjectsDialect
+from gateway.control.dialects.tenants import TenantsDialect
+from gateway.control.dialects.users import UsersDialect
 from gateway.control.docs.page import docs_routes
 from gateway.control.domain import DomainService
 from gateway.control.http.authentication import Authentication, Logins
@@ -38,7 +42,11 @@ def all_endpoints(
         *QlikDialect(service, origin).endpoints(),
         *SecretKeyDialect(service).endpoints(),
         *KeyPermissions(service, data_path).endpoints(),
+        *TenantsDialect(service).endpoints(),
+        *EnvironmentsDialect(service).endpoints(),
+        *UsersDialect(service).endpoints(),
         *SubjectsDialect(service).endpoints(),
+        *AuditDialect(service).endpoints(),
     ]
 
 

@@ -8,6 +8,8 @@ Promise: a key of another tenant is not found, exactly as one that never was.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import msgspec
 
 from gateway.control import grants
@@ -22,8 +24,9 @@ from gateway.core.model import Permission
 from gateway.core.refusals import Reason
 from gateway.store import people
 from gateway.store.base import Actor, KeyRecord, KeyStatus, Person, UnknownEntityError
+from gateway.store.lineage import makers
 from gateway.store.listing import SORTS, KeyFilter, KeyPage, Place, key_page
-from gateway.store.operations import change_key, key_by_digest
+from gateway.store.operations import change_key, key_by_digest, key_by_number
 
 LARGEST_PAGE = 100
 
@@ -135,6 +138,29 @@ class DomainService(OrganisationService):
             raise NotFound("key", key_id)
         return record
 
+    async def show_numbered_key_as(self, principal: Principal, number: int) -> KeyRecord:
+        """Return the key with a number in the principal's tenant. Raises NotFound."""
+        record = await self.find_numbered_key(principal.tenant_id, number)
+        if record is None or not grants.sees(principal, record):
+            raise NotFound("key", str(number))
+        return record
+
+    async def find_numbered_key(self, tenant_id: str, number: int) -> KeyRecord | None:
+        """Return the key with a number in a tenant, even a removed one."""
+        return await self._store.read(key_by_number(tenant_id, number))
+
+    async def makers_of(self, records: Sequence[KeyRecord]) -> dict[str, str]:
+        """Return for each key of one tenant who made it, in words that say something to people.
+
+        That is the address of the user; of a key that a key made, of the user at the root, or else
+        that key's id; ``cli:…`` for the operator.
+        """
+        if not records:
+            return {}
+        numbers = [record.number for record in records]
+        addresses = await self._store.read(makers(records[0].tenant_id, min(numbers), max(numbers)))
+        return {record.id: _maker_of(record, addresses) for record in records}
+
     async def list_keys_as(
         self, principal: Principal, wanted: KeyWanted, place: Place, *, limit: int = 20
     ) -> KeyPage:
@@ -241,3 +267,11 @@ class DomainService(OrganisationService):
         if not wish.as_subject:
             return Permission.VIEWER.word
         return principal.role if principal.key_id else min(principal.permission, Permission.EDITOR).word
+
+
+def _maker_of(record: KeyRecord, addresses: Mapping[str, str]) -> str:
+    if record.created_by in addresses:
+        return addresses[record.created_by]
+    if record.created_by_key is None:
+        return record.created_by
+    return addresses.get(record.root_id or "", record.created_by_key)

@@ -74,3 +74,8 @@ def remove_key(key_id: str, at: int, by: str, audit_of: AuditOf) -> Steps[KeyRec
         yield from recorded(audit_of("key.remove", key_id), at)
     rows = yield Query("key", (key_id,))
     return key_of(rows[0])
+
+
+def makers(tenant_id: str, lowest: int, highest: int) -> Steps[dict[str, str]]:
+    """Return id → address of the users who made a tenant's keys of these numbers, or keys that made them."""
+    return dict((yield Query("makers_of_keys", (tenant_id, lowest, highest))))

@@ -87,6 +87,12 @@ def key_by_digest(digest: bytes) -> Steps[KeyRecord | None]:
     return key_of(rows[0]) if rows else None
 
 
+def key_by_number(tenant_id: str, number: int) -> Steps[KeyRecord | None]:
+    """Return the key with a number in a tenant."""
+    rows = yield Query("key_by_number", (tenant_id, number))
+    return key_of(rows[0]) if rows else None
+
+
 def insert_keys(records: Sequence[KeyRecord], actor: Actor) -> Steps[int]:
     """Keep one batch of keys: a number and a change for each, one audit row for all of them."""
     numbered: list[KeyRecord] = []

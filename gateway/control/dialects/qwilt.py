@@ -5,33 +5,38 @@ The organisation is the one that the caller's token was made for. Imports its ow
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import msgspec
 
 from gateway.control.domain import DomainService, KeyWanted, KeyWish
 from gateway.control.errors import Invalid, NotFound
-from gateway.control.grants import Principal
 from gateway.control.http.endpoints import Answer, AnyEndpoint, Call, Endpoint, Nothing
+from gateway.control.http.members import Days, Instant, Limit, Name, Text
 from gateway.control.lifetime import rfc3339
 from gateway.store.base import DAY_MS, KeyRecord, KeyStatus
 from gateway.store.listing import Place
 
-LONGEST_TTL_DAYS = 365
 DEFAULT_LIMIT = 100
+# The number of a key as it is shown, and no other spelling of it; the store counts in 64 bits.
+_KEY_ID = re.compile(r"[1-9][0-9]{0,17}")
 
 
 class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``000``: what a key is made of. ``ttl`` is in whole days."""
 
-    name: str
-    ttl: int
+    name: Name
+    ttl: Days
     permission: str
-    description: str = ""
+    description: Text = ""
 
 
 class Key(msgspec.Struct, frozen=True, rename="camel"):
-    """``000``: a key as it is shown, without its token."""
+    """``000``: a key as it is shown, without its token.
+
+    ``createdBy`` is the address of whoever made it; of a key that a key made, of the user at the root.
+    """
 
     name: str
     description: str
@@ -40,8 +45,8 @@ class Key(msgspec.Struct, frozen=True, rename="camel"):
     key_id: str
     owner_id: str
     created_by: str
-    created_at: str
-    expire_at: str
+    created_at: Instant
+    expire_at: Instant
     status: KeyStatus
 
 
@@ -54,7 +59,7 @@ class NewKeyShown(Key, frozen=True, rename="camel"):
 class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which part of the list: at most ``limit`` keys, those that follow the key ``after``."""
 
-    limit: int = DEFAULT_LIMIT
+    limit: Limit = DEFAULT_LIMIT
     after: str | None = None
 
 
@@ -107,8 +112,6 @@ class QwiltDialect:
     async def create(self, call: Call[NewKey, Nothing]) -> Answer:
         """Make a key with a subject of its own."""
         wanted = call.body
-        if not 1 <= wanted.ttl <= LONGEST_TTL_DAYS:
-            raise Invalid("ttl", f"must be a whole number of days from 1 to {LONGEST_TTL_DAYS}")
         wish = KeyWish(
             name=wanted.name,
             description=wanted.description,
@@ -116,14 +119,16 @@ class QwiltDialect:
             ttl=f"{wanted.ttl}d",
         )
         made = await self._service.create_key_as(call.principal, call.actor, wish)
-        shown = await self._shown([made.record])
-        return Answer(201, NewKeyShown(**msgspec.structs.asdict(shown[0]), api_token=made.token))
+        (shown,) = await self._shown([made.record])
+        # The permission as it was asked for, in whichever case: clients compare.
+        told = msgspec.structs.asdict(shown) | {"permission": wanted.permission}
+        return Answer(201, NewKeyShown(**told, api_token=made.token))
 
     async def list_keys(self, call: Call[None, Page]) -> Answer:
         """Return the organisation's keys, oldest first."""
         after = None
         if call.query.after is not None:
-            after = (await self._record(call.principal, call.query.after)).id
+            after = await self._cursor(call, call.query.after)
         page = await self._service.list_keys_as(
             call.principal,
             KeyWanted(),
@@ -134,20 +139,31 @@ class QwiltDialect:
 
     async def show(self, call: Call[None, Nothing]) -> Answer:
         """Show one key."""
-        record = await self._record(call.principal, call.path("keyId"))
-        return Answer(content=(await self._shown([record]))[0])
+        return Answer(content=(await self._shown([await self._asked_for(call)]))[0])
 
     async def revoke(self, call: Call[None, Nothing]) -> Answer:
         """Revoke one key; a second time changes nothing."""
-        record = await self._record(call.principal, call.path("keyId"))
+        record = await self._asked_for(call)
         revoked = await self._service.revoke_key_as(call.principal, call.actor, record.id)
         return Answer(content=(await self._shown([revoked.record]))[0])
 
-    async def _record(self, principal: Principal, number: str) -> KeyRecord:
-        raise NotFound("key", number)
+    async def _asked_for(self, call: Call[None, Nothing]) -> KeyRecord:
+        """Return the key that the path names. Raises NotFound."""
+        shown = call.path("keyId")
+        if not _KEY_ID.fullmatch(shown):
+            raise NotFound("key", shown)
+        return await self._service.show_numbered_key_as(call.principal, int(shown))
+
+    async def _cursor(self, call: Call[None, Page], shown: str) -> str:
+        """Return the key after which a page begins; one that was removed meanwhile keeps its place."""
+        if _KEY_ID.fullmatch(shown):
+            found = await self._service.find_numbered_key(call.principal.tenant_id, int(shown))
+            if found is not None:
+                return found.id
+        raise Invalid("after", "is not the keyId of a key of this list")
 
     async def _shown(self, records: Sequence[KeyRecord]) -> list[Key]:
-        now = self._service.now_ms()
+        now, makers = self._service.now_ms(), await self._service.makers_of(records)
         return [
             Key(
                 name=record.name,
@@ -156,7 +172,7 @@ class QwiltDialect:
                 permission=record.role,
                 key_id=str(record.number),
                 owner_id=record.tenant_id,
-                created_by=record.created_by,
+                created_by=makers[record.id],
                 created_at=rfc3339(record.created_at),
                 expire_at=rfc3339(record.expires_at),
                 status=record.status(now),
