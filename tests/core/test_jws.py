@@ -368,6 +368,8 @@ def test_no_algorithm_that_shares_a_secret_suits_any_key() -> None:
     for name in ("HS256", "HS512", "none", "None", "", "ES256K", "RS1"):
         assert not suits(name, public_pem("rsa").encode())
         assert not suits(name, private_key("rsa").public_key())
+    assert suits("ES384", private_key("p384").public_key())
+    assert not suits("ES256", private_key("p384").public_key())
 
 
 @given(position=st.integers(min_value=0), replacement=st.integers(min_value=0, max_value=255))
