@@ -27,6 +27,14 @@ NAMES = [
     "path",
     "targets",
     "auth",
+    "control",
+    "tls",
+    "cert",
+    "login",
+    "cookie_domain",
+    "issuers",
+    "issuer",
+    "jwks_url",
     "x",
 ]
 SCALARS = st.one_of(
