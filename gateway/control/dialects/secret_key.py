@@ -7,17 +7,20 @@ Imports its own plane.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
 from gateway.control.dialects.secret_key_shapes import (
     Key,
     KeyPage,
+    KeyRevoked,
     NewKey,
     NewKeyShown,
     Rotation,
     shown,
     shown_once,
+    shown_revoked,
 )
 from gateway.control.domain import LARGEST_PAGE, DomainService, KeyWanted, KeyWish
 from gateway.control.errors import Invalid, NotFound
@@ -34,6 +37,12 @@ class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     limit: Limit = LARGEST_PAGE
     after: str | None = None
+
+
+class Revocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether the keys that the key made, those that they made, and their successors end with it."""
+
+    descendants: Literal["true", "false"] = "false"
 
 
 class SecretKeyDialect:
@@ -84,7 +93,8 @@ class SecretKeyDialect:
                 operation="revokeKey",
                 summary="Revoke a key for good; a second time changes nothing",
                 handler=self.revoke,
-                answers={200: Key},
+                query=Revocation,
+                answers={200: KeyRevoked},
             ),
             Endpoint(
                 method="POST",
@@ -140,10 +150,13 @@ class SecretKeyDialect:
         record = await self._service.show_key_as(call.principal, call.path("id"))
         return Answer(content=shown(record, self._service.now_ms()))
 
-    async def revoke(self, call: Call[None, Nothing]) -> Answer:
-        """Revoke one key, and show it as it is now."""
-        revoked = await self._service.revoke_key_as(call.principal, call.actor, call.path("id"))
-        return Answer(content=shown(revoked.record, self._service.now_ms()))
+    async def revoke(self, call: Call[None, Revocation]) -> Answer:
+        """Revoke one key, with what descends from it if that is wanted, and show it as it is now."""
+        with_descendants = call.query.descendants == "true"
+        revoked = await self._service.revoke_key_as(
+            call.principal, call.actor, call.path("id"), descendants=with_descendants
+        )
+        return Answer(content=shown_revoked(revoked, self._service.now_ms()))
 
     async def rotate(self, call: Call[Rotation, Nothing]) -> Answer:
         """Make a successor with the same subject, role and limits."""

@@ -10,6 +10,7 @@ import msgspec
 from gateway.control.http.members import Instant, Lifetime, Name, Text
 from gateway.control.lifetime import rfc3339
 from gateway.control.making import CreatedKey
+from gateway.control.service import RevokedKey
 from gateway.store.base import KeyRecord, KeyStatus
 
 
@@ -67,6 +68,12 @@ class NewKeyShown(Key, frozen=True, rename="camel", kw_only=True):
     secret_key: str
 
 
+class KeyRevoked(Key, frozen=True, rename="camel", kw_only=True):
+    """A key that was revoked, and the ids of those that were revoked along with it."""
+
+    descendants: list[str]
+
+
 class KeyPage(msgspec.Struct, frozen=True):
     """Some keys; ``next`` is what ``after`` has to be for those that follow, null at the end."""
 
@@ -103,6 +110,12 @@ def shown_once(made: CreatedKey, now_ms: int, *, permission: str | None = None) 
     if permission is not None:
         members["permission"] = permission
     return NewKeyShown(**members, secret_key=made.token)
+
+
+def shown_revoked(revoked: RevokedKey, now_ms: int) -> KeyRevoked:
+    """Return a revoked key, with what it took along."""
+    members = msgspec.structs.asdict(shown(revoked.record, now_ms))
+    return KeyRevoked(**members, descendants=[record.id for record in revoked.descendants])
 
 
 def instant_of(at_ms: int) -> str:

@@ -236,13 +236,33 @@ async def test_revoking_is_shown_and_final(api: Api, ann: str) -> None:
     assert (first.status, first.json["status"]) == (200, "revoked")
     assert first.json["revokedAt"] == later(hours=1)
     api.wait(hours=1)
-    assert (await api.ask("DELETE", f"/api-keys/{key['id']}", ann))[:2] == first[:2]
+    second = await api.ask("DELETE", f"/api-keys/{key['id']}?descendants=false", ann)
+    assert second[:2] == first[:2]
+    assert first.json.pop("descendants") == []
     assert (await api.ask("GET", f"/api-keys/{key['id']}", ann)).json == first.json
     assert (await api.ask("GET", "/api-keys", key["secretKey"])).json["code"] == "key_revoked"
     assert [row.action for row in await audited(api.store) if row.entity == key["id"]] == [
         "key.revoke",
         "key.create",
     ]
+
+
+async def test_revoking_can_take_along_what_descends_from_a_key(api: Api, ann: str) -> None:
+    top, other = await api.made(ann, permission="editor"), await api.made(ann)
+    child = await api.made(top["secretKey"], permission="editor")
+    grandchild = await api.made(child["secretKey"])
+    successor = await api.ask("POST", f"/api-keys/{grandchild['id']}/rotate", ann)
+    assert successor.status == 403
+    successor = await api.ask("POST", f"/api-keys/{grandchild['id']}/rotate", child["secretKey"])
+    assert successor.status == 201
+    line = {child["id"], grandchild["id"], successor.json["id"]}
+    told = await api.ask("DELETE", f"/api-keys/{top['id']}?descendants=true", ann)
+    assert (told.status, set(told.json["descendants"])) == (200, line)
+    listed = (await api.ask("GET", "/api-keys", ann)).json["data"]
+    assert {key["id"] for key in listed if key["status"] == "active"} == {other["id"]}
+    for value in ("1", "TRUE", "yes", ""):
+        told = await api.ask("DELETE", f"/api-keys/{other['id']}?descendants={value}", ann)
+        assert (told.status, told.json["member"]) == (400, "descendants")
 
 
 async def test_owners_and_admins_end_and_rotate_keys_and_others_do_not(api: Api, ann: str) -> None:
