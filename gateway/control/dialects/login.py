@@ -10,10 +10,12 @@ import binascii
 import re
 import time
 from collections.abc import Callable, Sequence
+from typing import Annotated
 from urllib.parse import quote
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from gateway.control.domain import DomainService
 from gateway.control.errors import Forbidden, Invalid, Unauthenticated
@@ -34,12 +36,16 @@ _BASIC = re.compile(r"basic +([A-Za-z0-9+/=]+) *", re.IGNORECASE)
 _LONGEST_NEXT = 2048
 _UNSAFE_IN_NEXT = re.compile(r"[\x00-\x1f\x7f\\]")
 
+Next = Annotated[
+    str, Meta(extra_json_schema={"maxLength": _LONGEST_NEXT, "pattern": r"^/(?!/)[^\\\u0000-\u001f\u007f]*$"})
+]
+
 
 class LoginQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """``002``: for which organisation; and where a browser goes from here, a path of this server."""
 
     org_id: str | None = None
-    next: str | None = None
+    next: Next | None = None
 
 
 class Membership(msgspec.Struct, frozen=True, rename="camel"):
@@ -179,10 +185,10 @@ class LoginDialect:
 
     async def log_in(self, call: Call[None, LoginQuery]) -> web.Response:
         """Answer 302 with the token in a cookie; a client follows to ``next`` alone, if it was given."""
+        email, password = _basic_credentials(call.request)
         headers = {"Content-Type": "text/plain; charset=UTF-8", "Vary": "Origin"}
         if call.query.next is not None:
             headers["Location"] = _local_path(call.query.next)
-        email, password = _basic_credentials(call.request)
         try:
             login = await self._logins.log_in(
                 email,

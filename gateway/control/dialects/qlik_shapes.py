@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from gateway.control.http.members import Instant, Lifetime, Limit, Text, Url
+from gateway.control.http.members import Instant, IsoLifetime, Limit, Text, Url
 from gateway.core.policy import MOST_KEYS_PER_USER
 from gateway.store.base import KeyStatus
 
@@ -55,7 +55,7 @@ class ApiKeyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
 
     description: Text
     sub: Id | UnsetType = UNSET
-    expiry: Lifetime | UnsetType = UNSET
+    expiry: IsoLifetime | UnsetType = UNSET
     sub_type: SubType = "user"
 
 
@@ -108,8 +108,8 @@ class ApiKeysConfig(msgspec.Struct, frozen=True):
 
     api_keys_enabled: bool
     max_keys_per_user: int
-    max_api_key_expiry: Lifetime
-    scim_external_client_expiry: Lifetime = msgspec.field(name="scim_externalClient_expiry")
+    max_api_key_expiry: IsoLifetime
+    scim_external_client_expiry: IsoLifetime = msgspec.field(name="scim_externalClient_expiry")
 
 
 class _Replace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="path"):
@@ -133,13 +133,13 @@ class PatchCap(_Replace, frozen=True, tag="/max_keys_per_user"):
 class PatchLongest(_Replace, frozen=True, tag="/max_api_key_expiry"):
     """Set the longest that a key may live."""
 
-    value: Lifetime
+    value: IsoLifetime
 
 
 class PatchExternal(_Replace, frozen=True, tag="/scim_externalClient_expiry"):
     """Set the longest that the key of an external client may live."""
 
-    value: Lifetime
+    value: IsoLifetime
 
 
 ConfigPatch = PatchEnabled | PatchCap | PatchLongest | PatchExternal

@@ -26,6 +26,8 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`")
 _AT = re.compile(r" - at `(key in )?\$(.*)`$", re.DOTALL)
 _NO_CHOICE = re.compile(r"Invalid (?:enum )?value .*", re.DOTALL)
+_BOUND = re.compile(r"Expected `(\w+)` (of length )?(<=|>=) (-?[0-9.]+)")
+_ORDERS = {"<=": "most", ">=": "least"}
 _STEP = re.compile(r"\[[0-9]+\]|[^.\[\]]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -108,8 +110,24 @@ def _told(message: str, kind: Any) -> Fault:
         return invalid(_joined(place, missing[1]), "is missing")
     if _NO_CHOICE.fullmatch(text):
         return invalid(place or "content", f"must be one of {', '.join(_choices(kind, place))}")
-    reason = f"{text[:1].lower()}{text[1:]}".replace("`", "")
-    return invalid(place or "content", f"is wrong: {reason}")
+    return invalid(
+        place or "content", _bound(text) or f"is wrong: {text[:1].lower()}{text[1:]}".replace("`", "")
+    )
+
+
+def _bound(text: str) -> str | None:
+    """Return what msgspec found out of bounds, in the words of the domain service."""
+    if text.startswith("Expected `str` matching regex"):
+        return "does not have the form that /openapi.json describes"
+    found = _BOUND.fullmatch(text)
+    if found is None:
+        return None
+    kind, of_length, order, bound = found.groups()
+    if not of_length:
+        return f"must be at {_ORDERS[order]} {bound}"
+    if order == ">=" and bound == "1":
+        return "must not be empty"
+    return f"must have at {_ORDERS[order]} {bound} {'characters' if kind == 'str' else 'items'}"
 
 
 def _joined(place: str, name: str) -> str:
