@@ -84,5 +84,5 @@ def _snapshot(settings: Settings, digester: Digester) -> Snapshot:
 
 
 def _say(line: bytes) -> None:
-    sys.stdout.buffer.write(line + b"\n")
-    sys.stdout.buffer.flush()
+    with contextlib.suppress(BrokenPipeError):  # whoever started us is gone: the end of input says so too
+        os.write(sys.stdout.fileno(), line + b"\n")

@@ -42,11 +42,14 @@ class ControlProcess:
         self._watch: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start it and wait until it serves. Raises StartError with what it says."""
-        self._process, refusal = await self._started()
-        if refusal is not None:
+        """Start it and wait until it serves. Raises StartError with the reason that it gives.
+
+        One that ends without a reason is started again, as at any later time.
+        """
+        process, refusal = await self._started()
+        if refusal:
             raise StartError(refusal)
-        self._watch = asyncio.create_task(self._keep_running(self._process), name="control process")
+        self._watch = asyncio.create_task(self._keep_running(process), name="control process")
 
     async def stop(self) -> None:
         """Let it finish what it does, for some seconds; safe to call twice."""
@@ -64,18 +67,14 @@ class ControlProcess:
         while True:
             code = await process.wait()
             _log.warning("the control API ended with code %d and is started again", code)
-            refusal: str | None = "never started"
-            while refusal is not None:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_S)
-                process, refusal = await self._started()
-                self._process = process
-                if refusal is not None:
-                    _log.warning("the control API could not be started, and is tried again: %s", refusal)
-            pause = FIRST_PAUSE_S
+            await asyncio.sleep(pause)
+            process, refusal = await self._started()
+            if refusal:
+                _log.warning("the control API cannot be served: %s", refusal)
+            pause = FIRST_PAUSE_S if refusal is None else min(2 * pause, LONGEST_PAUSE_S)
 
     async def _started(self) -> tuple[Process, str | None]:
-        """Start a process; return it, and why it does not serve, if it does not."""
+        """Start a process; return it, and why it does not serve ("": it did not say), None if it does."""
         descriptor = self._listener.fileno()
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-c", _PROGRAM, str(descriptor), _ROOT),
@@ -97,7 +96,7 @@ class ControlProcess:
         if line == READY:
             return process, None
         await _ended(process)
-        return process, line.decode() or f"the control API ended with code {process.returncode} at its start"
+        return process, line.decode()
 
 
 async def _ended(process: Process) -> None:

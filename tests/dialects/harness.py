@@ -68,7 +68,7 @@ class World:
         self.cli("environments", "add", "prod", "--tenant", ACME, "--prefix", "acme_live_")
         self.cli("environments", "add", "theirs", "--tenant", GLOBEX, "--prefix", "globex_live_")
         self.product = Product(
-            directory / "gateway", self._seed, backend_port, settings, environment=environment
+            directory / "gateway", self._seed, backend_port, settings, environment=environment, control=True
         )
         self._store = self.product.store
         self.port, self.proxy_port = self.product.control_port, self.product.port

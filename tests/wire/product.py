@@ -100,7 +100,10 @@ class Keys:
 
 
 class Product:
-    """A running gateway in front of ``upstream_port``; ``settings`` are laid over the plain ones."""
+    """A running gateway in front of ``upstream_port``; ``settings`` are laid over the plain ones.
+
+    ``control``: it serves the control API too, for which it starts a further process.
+    """
 
     def __init__(
         self,
@@ -112,6 +115,7 @@ class Product:
         environment: Mapping[str, str] | None = None,
         files: int | None = None,
         wait: bool = True,
+        control: bool = False,
     ) -> None:
         self.directory = directory
         self.keys = keys
@@ -123,7 +127,7 @@ class Product:
             {
                 "listen": f"127.0.0.1:{self.port}",
                 "ops": {"listen": f"127.0.0.1:{self.ops_port}"},
-                "control": {"listen": f"127.0.0.1:{self.control_port}"},
+                "control": {"listen": f"127.0.0.1:{self.control_port}" if control else None},
                 "store": {"url": f"sqlite:///{self.store}"},
                 "upstreams": {"backend": {"targets": [f"http://127.0.0.1:{upstream_port}"]}},
                 "routes": [{"path": "/", "upstream": "backend"}],

@@ -63,7 +63,7 @@ def trusting(
     idp: Idp, demo: DemoBackend, keys: Keys, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Product]:
     settings = {**SETTINGS, "issuers": [issuer(idp)]}
-    product = Product(tmp_path_factory.mktemp("trusting") / "gateway", keys, demo.port, settings)
+    product = Product(tmp_path_factory.mktemp("trusting") / "gateway", keys, demo.port, settings, control=True)
     try:
         eventually(lambda: ask(product, token(["staff"]))[0] == 200, why="the issuer's keys are not there")
         yield product

@@ -52,7 +52,7 @@ def made(product: Product, **members: str) -> dict[str, Any]:
 
 
 def test_what_is_told_of_a_key_is_what_happens(product: Callable[..., Product]) -> None:
-    running = product(SETTINGS)
+    running = product(SETTINGS, control=True)
     wanted = [
         (method, path)
         for method in ("GET", "POST", "DELETE")
@@ -74,7 +74,7 @@ def test_what_is_told_of_a_key_is_what_happens(product: Callable[..., Product]) 
 
 
 def test_a_role_works_at_the_proxy_within_a_second(product: Callable[..., Product]) -> None:
-    running = product(SETTINGS)
+    running = product(SETTINGS, control=True)
     key = made(running)
     _, successor = ask(running.control_port, "POST", f"/api-keys/{key['id']}/rotate", running.keys.editor)
     role = f"/api/1/tenants/default/subjects/{key['subjectId']}/role"
