@@ -12,6 +12,7 @@ from gateway.control.making import CreatedKey
 from gateway.control.service import KeyService
 from gateway.store.base import Store
 from gateway.store.urls import open_store
+from tests.control.api import Api
 from tests.control.samples import ANN, DIGESTER, NOW_MS, ROLES, FastHasher
 
 
@@ -41,3 +42,12 @@ def make(service: KeyService) -> Callable[..., Any]:
         )
 
     return create
+
+
+@pytest.fixture
+async def api(store: Store, clock: list[float]) -> AsyncIterator[Api]:
+    """The control API with the tenant ``default`` and another, ``acme``."""
+    api = Api(store, clock)
+    await api.service.add_tenant(ANN, "acme")
+    async with api.serving():
+        yield api

@@ -20,7 +20,11 @@ from gateway.store import base
 ALL = f"{ONE}/environments"
 Prefix = Annotated[
     str,
-    Meta(pattern="^[A-Za-z][A-Za-z0-9_]{0,30}_$", description="Neither begins another nor is begun by one."),
+    Meta(
+        description="Neither begins another prefix nor is begun by one.",
+        examples=["qs_live_"],
+        extra_json_schema={"pattern": "^[A-Za-z][A-Za-z0-9_]{0,30}_$"},
+    ),
 ]
 
 

@@ -18,7 +18,7 @@ from gateway.store import base
 
 ALL = "/api/1/tenants"
 ONE = f"{ALL}/{{tenant}}"
-Id = Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{1,64}$", max_length=64)]
+Id = Annotated[str, Meta(examples=["acme"], extra_json_schema={"pattern": "^[A-Za-z0-9._-]{1,64}$"})]
 """What header lines and paths can carry."""
 MostKeys = Annotated[int, Meta(ge=0, le=MOST_KEYS_PER_USER)]
 

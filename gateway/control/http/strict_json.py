@@ -17,7 +17,7 @@ DEEPEST = 32
 """No document of the API is nested deeper than four."""
 MOST_DIGITS = 20
 _LONGEST_SHOWN = 60
-_NUL = re.compile(r"(?<!\\)(?:\\\\)*+\\u0000")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # A string that does not end runs to the end: begun anew at each quote, that would take quadratic time.
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
 
@@ -42,13 +42,7 @@ def read_json(content: bytes) -> Any:
         raise FaultError(
             not_json(f"is not valid JSON at line {error.lineno}, column {error.colno}")
         ) from None
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise FaultError(not_json("has a surrogate without its other half")) from None
-    # Not every store keeps it in a text; and a text that stops being one there is nobody's name.
-    if _NUL.search(text):
-        raise FaultError(not_json("has a NUL character in a text"))
+    _check_texts(value, "")
     return value
 
 
@@ -69,6 +63,22 @@ def _depth(content: bytes) -> int:
         elif mark in b"]}":
             depth -= 1
     return deepest
+
+
+def _check_texts(value: Any, place: str) -> None:
+    """Raise FaultError for a text that is not one everywhere, by the member that holds it."""
+    if isinstance(value, str):
+        # Not every store keeps a NUL; and half a surrogate pair is no character (RFC 7493 §2.1).
+        if "\x00" in value or _SURROGATE.search(value):
+            raise FaultError(invalid(place or "content", "must not hold NUL or half a surrogate pair"))
+    elif isinstance(value, list):
+        for index, each in enumerate(value):
+            _check_texts(each, f"{place}[{index}]")
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            below = f"{place}.{shown_name(name)}" if place else shown_name(name)
+            _check_texts(name, below)
+            _check_texts(each, below)
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
