@@ -1,4 +1,4 @@
-"""Login tokens at the wire: the real process, the command line's users, tokens signed with the store's key."""
+"""Login tokens at the wire: users of the command line, tokens signed with the key of the store."""
 
 from __future__ import annotations
 
