@@ -63,7 +63,9 @@ def trusting(
     idp: Idp, demo: DemoBackend, keys: Keys, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Product]:
     settings = {**SETTINGS, "issuers": [issuer(idp)]}
-    product = Product(tmp_path_factory.mktemp("trusting") / "gateway", keys, demo.port, settings, control=True)
+    product = Product(
+        tmp_path_factory.mktemp("trusting") / "gateway", keys, demo.port, settings, control=True
+    )
     try:
         eventually(lambda: ask(product, token(["staff"]))[0] == 200, why="the issuer's keys are not there")
         yield product
@@ -173,6 +175,7 @@ def test_token_that_proves_nothing_is_refused(trusting: Product, credential: str
 
 def test_external_token_manages_no_keys(trusting: Product) -> None:
     """Its subject is no user of ours: the control API knows nobody of that name."""
+    eventually(lambda: "control API at" in trusting.stderr)
     connection = http.client.HTTPConnection("127.0.0.1", trusting.control_port, timeout=5)
     with closing(connection):
         connection.request(
