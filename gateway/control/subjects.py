@@ -12,7 +12,7 @@ from __future__ import annotations
 import msgspec
 
 from gateway.control import grants
-from gateway.control.errors import Conflict, Forbidden, Invalid, NotFound
+from gateway.control.errors import Conflict, Invalid, NotFound
 from gateway.control.grants import Principal
 from gateway.control.service import KeyService
 from gateway.control.users import ROLES
@@ -37,10 +37,11 @@ class SubjectService(KeyService):
     async def list_subjects_as(
         self, principal: Principal, *, after: str | None = None, limit: int = LARGEST_PAGE
     ) -> SubjectPage:
-        """Return one page of the tenant's users and of the identities of its active keys.
+        """Return one page of the tenant's users and of the identities of its active keys, to an admin.
 
-        Raises Invalid (limit, after).
+        Raises Forbidden, Invalid (limit, after).
         """
+        grants.check_admin(principal)
         if not 1 <= limit <= LARGEST_PAGE:
             raise Invalid("limit", f"must be a whole number from 1 to {LARGEST_PAGE}")
         work = subjects.subject_page(principal.tenant_id, after, limit + 1, self.now_ms())
@@ -51,11 +52,17 @@ class SubjectService(KeyService):
         return SubjectPage(found[:limit], found[limit - 1].id if len(found) > limit else None)
 
     async def show_subject_as(self, principal: Principal, subject_id: str) -> Subject:
-        """Return one subject of the principal's tenant. Raises NotFound."""
+        """Return one subject of the principal's tenant; a user to herself and to admins.
+
+        Raises NotFound, Forbidden.
+        """
         try:
-            return await self._store.read(subjects.subject(principal.tenant_id, subject_id, self.now_ms()))
+            found = await self._store.read(subjects.subject(principal.tenant_id, subject_id, self.now_ms()))
         except UnknownEntityError:
             raise NotFound("subject", subject_id) from None
+        if found.kind == subjects.USER and found.id != principal.user_id:
+            grants.check_admin(principal)
+        return found
 
     async def give_role_as(self, principal: Principal, actor: Actor, subject_id: str, wanted: str) -> Subject:
         """Give a subject a role: all its active keys take it, a user is that in the tenant.
@@ -79,8 +86,7 @@ class SubjectService(KeyService):
         role = ROLES.get(wanted.lower())
         if role is None:
             raise Invalid("role", f"must be one of {', '.join(ROLES)} for a user")
-        if not principal.is_admin:
-            raise Forbidden("what a user is in her organisation is changed by admins alone")
+        grants.check_admin(principal)
         if role is not subject.permission:
             tenant, now = principal.tenant_id, self.now_ms()
             detail = {"role": role.word, "before": subject.role}

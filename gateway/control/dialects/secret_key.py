@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from gateway.control import grants
 from gateway.control.dialects.secret_key_shapes import (
     Key,
     KeyPage,
@@ -112,8 +113,8 @@ class SecretKeyDialect:
     async def create(self, call: Call[NewKey, Nothing]) -> Answer:
         """Make a key with a subject of its own."""
         wanted = call.body
-        if wanted.tenant_id not in (None, call.principal.tenant_id):
-            raise NotFound("tenant", wanted.tenant_id)
+        if wanted.tenant_id is not None:
+            grants.check_tenant(call.principal, wanted.tenant_id)
         wish = KeyWish(
             name=wanted.name,
             description=wanted.description or "",

@@ -10,8 +10,8 @@ from typing import Any, Literal, cast
 
 import msgspec
 
+from gateway.control import grants
 from gateway.control.domain import DomainService
-from gateway.control.errors import NotFound
 from gateway.control.http.endpoints import Answer, AnyEndpoint, Call, Endpoint, Nothing
 from gateway.control.http.members import Limit
 from gateway.control.subjects import LARGEST_PAGE
@@ -74,7 +74,7 @@ class SubjectsDialect:
                 method="GET",
                 path=ALL,
                 operation="listSubjects",
-                summary="List the users of a tenant and the identities of its active keys",
+                summary="List the users of a tenant and the identities of its active keys, to an admin",
                 handler=self.list_subjects,
                 query=Page,
                 answers={200: SubjectList},
@@ -84,7 +84,7 @@ class SubjectsDialect:
                 method="GET",
                 path=ONE,
                 operation="getSubject",
-                summary="Show one subject",
+                summary="Show one subject; a user to herself and to admins",
                 handler=self.show,
                 answers={200: Subject},
                 tag="subjects",
@@ -136,7 +136,4 @@ class SubjectsDialect:
 
 
 def _check_tenant(call: Call[Any, Any]) -> None:
-    """Raise NotFound unless the path names the caller's own tenant: others do not exist for her."""
-    tenant = call.path("tenant")
-    if tenant != call.principal.tenant_id:
-        raise NotFound("tenant", tenant)
+    grants.check_tenant(call.principal, call.path("tenant"))
