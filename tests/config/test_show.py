@@ -62,7 +62,9 @@ def test_shipped_files_obey_the_schema(file: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     ["lisen: x", "limits: {head_bytes: x}", "routes: [{path: /}]", "routes: [{path: x, upstream: a}]",
-     "upstreams: {a: {}}", "roles: {a: {permission: admin}}", "access_log: {path: 5}"],
+     "upstreams: {a: {}}", "roles: {a: {permission: admin}}", "access_log: {path: 5}",
+     "control: {tls: {certs: x}}", "control: {tls: {cert: 5}}", "control: {listen: 5}",
+     "control: {public_url: h}", "login: {cookie: a b}", "issuers: [{}]", "issuers: {}"],
 )  # fmt: skip
 def test_schema_refuses_what_the_loader_refuses(text: str) -> None:
     with pytest.raises(jsonschema.ValidationError):
