@@ -21,6 +21,7 @@ from gateway.control.domain import DomainService
 from gateway.control.errors import Forbidden, Invalid, Unauthenticated
 from gateway.control.http.endpoints import Answer, Call, Endpoint, Nothing
 from gateway.control.http.faults import Fault, FaultError
+from gateway.control.http.members import Instant
 from gateway.control.lifetime import rfc3339
 from gateway.control.login import LoginService, WrongLogin
 from gateway.control.signing import Signing, jwk
@@ -66,7 +67,7 @@ class SessionShown(msgspec.Struct, frozen=True, rename="camel"):
     tenant_id: str
     permission: str
     role: str
-    expires_at: str
+    expires_at: Instant
     csrf_token: str | None
     tenants: list[Membership]
 

@@ -80,7 +80,7 @@ class ErrorMeta(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Error(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One error in the shape that clients of ``003`` read."""
+    """One error of a refusal."""
 
     code: str
     title: str
@@ -91,7 +91,7 @@ class Error(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Errors(msgspec.Struct, frozen=True):
-    """A refusal in the shape that clients of ``003`` read."""
+    """A refusal in the shape that clients of user keys read."""
 
     errors: list[Error]
 

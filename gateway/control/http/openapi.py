@@ -21,6 +21,7 @@ from gateway import __version__
 from gateway.control.http.authentication import SAFE_METHODS
 from gateway.control.http.endpoints import AnyEndpoint
 from gateway.control.http.faults import SHAPES, Shape
+from gateway.control.http.links import links_of
 from gateway.control.http.openapi_words import (
     ABOUT,
     FAULT_WORDS,
@@ -49,7 +50,9 @@ def describe(endpoints: Sequence[AnyEndpoint], *, cookie: str, server: str | Non
     )
     paths: dict[str, Schema] = {}
     for endpoint in endpoints:
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, schemas)
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(
+            endpoint, endpoints, schemas
+        )
     return {
         "openapi": VERSION,
         "info": {"title": "gateway", "version": __version__, "description": ABOUT},
@@ -99,7 +102,7 @@ def _tags(endpoints: Iterable[AnyEndpoint]) -> list[str]:
     return list(dict.fromkeys(endpoint.tag for endpoint in endpoints))
 
 
-def _operation(endpoint: AnyEndpoint, schemas: Schemas) -> Schema:
+def _operation(endpoint: AnyEndpoint, endpoints: Sequence[AnyEndpoint], schemas: Schemas) -> Schema:
     operation: Schema = {
         "operationId": endpoint.operation,
         "tags": [endpoint.tag],
@@ -107,7 +110,7 @@ def _operation(endpoint: AnyEndpoint, schemas: Schemas) -> Schema:
         "description": words(inspect.getdoc(endpoint.handler)),
         "security": _security(endpoint),
         "parameters": [*_path_parameters(endpoint.path), *parameters_of(endpoint.query)],
-        "responses": _responses(endpoint, schemas),
+        "responses": _responses(endpoint, endpoints, schemas),
     }
     if endpoint.body is not None:
         operation["requestBody"] = _request_body(endpoint, schemas)
@@ -135,8 +138,11 @@ def _request_body(endpoint: AnyEndpoint, schemas: Schemas) -> Schema:
     return {"required": not endpoint.body_optional, "content": dict.fromkeys(kinds, content)}
 
 
-def _responses(endpoint: AnyEndpoint, schemas: Schemas) -> Schema:
+def _responses(endpoint: AnyEndpoint, endpoints: Sequence[AnyEndpoint], schemas: Schemas) -> Schema:
     told = {str(status): _answer(endpoint, status, schemas) for status in endpoint.answers}
+    for status in endpoint.answers:
+        if links := links_of(endpoint, status, endpoints):
+            told[str(status)]["links"] = links
     faults = {
         str(status): {"$ref": f"#/components/responses/{_fault_name(status, endpoint.shape)}"}
         for status in _faults(endpoint)
