@@ -6,6 +6,7 @@ import asyncio
 import base64
 from pathlib import Path
 
+import jwt
 import msgspec
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
@@ -68,6 +69,59 @@ async def test_a_retired_key_is_honoured_until_its_last_token_ends(
     clock[0] += 0.001
     assert signing.status(retired) == "ended"
     assert "signing_key.rotate" in {row.action for row in await audited(store)}
+
+
+async def test_what_is_signed_is_signed_by_the_key_that_is_active_now(
+    signing: Signing, store: Store, clock: list[float]
+) -> None:
+    await signing.start()
+    first = await signing.sign({"aud": "x", "jti": "1"})
+    clock[0] += 1
+    await Signing(store, DIGESTER, clock=lambda: clock[0]).rotate(ANN)
+    second = await signing.sign({"aud": "x", "jti": "2"})
+    for key, token, jti in zip(await signing.list_keys(), (first, second), "12", strict=True):
+        assert jwt.get_unverified_header(token)["kid"] == key.kid
+        claims = jwt.decode(token, key.public_pem, ["RS256"], audience="x")
+        assert claims == {"iss": "gateway", "aud": "x", "jti": jti}
+
+
+async def test_the_private_half_is_opened_once(
+    signing: Signing, monkeypatch: pytest.MonkeyPatch, clock: list[float]
+) -> None:
+    opened: list[str] = []
+    real = Signing.open_private
+
+    def counted(self: Signing, key: SigningKey) -> rsa.RSAPrivateKey:
+        opened.append(key.kid)
+        return real(self, key)
+
+    monkeypatch.setattr(Signing, "open_private", counted)
+    await signing.start()
+    for _ in range(3):
+        await signing.sign({})
+    clock[0] += 1
+    await signing.rotate(ANN)
+    for _ in range(3):
+        await signing.sign({})
+    assert opened == [key.kid for key in await signing.list_keys()]
+
+
+async def test_a_key_of_another_pepper_is_told_at_start(signing: Signing, store: Store) -> None:
+    await signing.start()
+    with pytest.raises(Conflict, match="signing-keys rotate"):
+        await Signing(store, OTHER).start()
+
+
+async def test_how_long_a_retired_key_is_honoured_follows_the_tokens(
+    store: Store, clock: list[float]
+) -> None:
+    signing = Signing(store, DIGESTER, clock=lambda: clock[0], token_ttl_ms=5000)
+    await signing.start()
+    await signing.rotate(ANN)
+    clock[0] += 4.999
+    assert {signing.status(key) for key in await signing.list_keys()} == {"retiring", "active"}
+    clock[0] += 0.001
+    assert {signing.status(key) for key in await signing.list_keys()} == {"ended", "active"}
 
 
 async def test_another_pepper_or_another_keys_id_opens_nothing(signing: Signing, store: Store) -> None:
