@@ -8,14 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import socket
 import ssl
+from http import HTTPStatus
+from typing import Any
 
 from aiohttp import http_exceptions, web
 
 MOST_CONNECTIONS = 512
 KEEP_ALIVE_S = 30.0
 """Also how long a connection may take to send a whole request head."""
+LINGER_S = 2.0
+"""How long content that nobody wants is read, so that the caller gets to see the answer."""
+HANDSHAKE_S = 10.0
+UNREAD_S = 60
+"""How long a caller may leave what she was sent unread."""
+LONGEST_FIELD_BYTES = 16384
+"""A field line: room for the longest token and what stands before it."""
+HANDSHAKE_S = 10.0
 
 
 async def serve(
@@ -55,7 +66,11 @@ class _Site(web.SockSite):
             return server() if len(server.connections) < MOST_CONNECTIONS else _TurnedAway()
 
         self._server = await asyncio.get_running_loop().create_server(
-            accept, sock=self._sock, ssl=self._ssl_context, backlog=self._backlog
+            accept,
+            sock=self._sock,
+            ssl=self._ssl_context,
+            ssl_handshake_timeout=HANDSHAKE_S if self._ssl_context else None,
+            backlog=self._backlog,
         )
 
 
@@ -76,4 +91,4 @@ def _errors_of_ours(name: str) -> logging.Logger:
 
 def _is_ours(record: logging.LogRecord) -> bool:
     fault = record.exc_info[1] if record.exc_info else None
-    return not isinstance(fault, http_exceptions.HttpProcessingError)
+    return not isinstance(fault, http_exceptions.HttpProcessingError | web.RequestPayloadError)
