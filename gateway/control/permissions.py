@@ -1,7 +1,7 @@
 """What a key may do at the proxy, asked of the very decision that is made there.
 
-The planes meet in the snapshot: routes, roles and the age of the key table are those of the data
-path, the key and its holder are as the store has them at this moment. Imports ``core``, ``store``
+The planes meet in the snapshot: routes, roles and the age of the key table are taken from there, the
+key and its holder as the store has them at this moment. Imports ``core``, ``store``
 and its own plane.
 """
 

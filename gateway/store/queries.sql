@@ -284,20 +284,30 @@ SELECT id, kind, name, role, permission FROM (
     FROM api_keys own
     JOIN (
         SELECT MAX(number) AS number FROM api_keys
-        WHERE tenant_id = $1 AND sub_type <> 'user' AND removed_at IS NULL AND revoked_at IS NULL
-            AND expires_at > $2 AND (CAST($3 AS TEXT) IS NULL OR subject_id > $3)
-            AND (CAST($4 AS TEXT) IS NULL OR subject_id = $4)
-        GROUP BY subject_id ORDER BY subject_id LIMIT $5
+        WHERE tenant_id = $1 AND subject_id > $3 AND sub_type <> 'user' AND removed_at IS NULL
+            AND revoked_at IS NULL AND expires_at > $2
+        GROUP BY tenant_id, subject_id ORDER BY tenant_id, subject_id LIMIT $4
     ) newest ON newest.number = own.number
     WHERE own.tenant_id = $1
     UNION ALL
     SELECT users.id, 'user', users.email, memberships.role, memberships.role
     FROM memberships JOIN users ON users.id = memberships.user_id
-    WHERE memberships.tenant_id = $1 AND users.removed_at IS NULL
-        AND (CAST($3 AS TEXT) IS NULL OR users.id > $3)
-        AND (CAST($4 AS TEXT) IS NULL OR users.id = $4)
+    WHERE memberships.tenant_id = $1 AND users.removed_at IS NULL AND users.id > $3
 ) subjects
-ORDER BY id LIMIT $5
+ORDER BY id LIMIT $4
+
+-- name: subject
+SELECT subject_id, sub_type, name, role, permission FROM api_keys
+WHERE tenant_id = $1 AND number = (
+    SELECT MAX(number) FROM api_keys
+    WHERE tenant_id = $1 AND subject_id = $3 AND sub_type <> 'user' AND removed_at IS NULL
+        AND revoked_at IS NULL AND expires_at > $2
+    GROUP BY subject_id
+)
+UNION ALL
+SELECT users.id, 'user', users.email, memberships.role, memberships.role
+FROM memberships JOIN users ON users.id = memberships.user_id
+WHERE memberships.tenant_id = $1 AND users.removed_at IS NULL AND users.id = $3
 
 -- name: subject_known
 SELECT subject_id FROM api_keys WHERE tenant_id = $1 AND subject_id = $2

@@ -43,13 +43,13 @@ def subject_page(tenant_id: str, after: str | None, limit: int, now_ms: int) -> 
     """
     if after is not None and not (yield Query("subject_known", (tenant_id, after))):
         raise UnknownEntityError("cursor", after)
-    rows = yield Query("subject_page", (tenant_id, now_ms, after, None, limit))
+    rows = yield Query("subject_page", (tenant_id, now_ms, after or "", limit))
     return [_subject_of(row) for row in rows]
 
 
 def subject(tenant_id: str, subject_id: str, now_ms: int) -> Steps[Subject]:
     """Return one subject. Raises UnknownEntityError."""
-    rows = yield Query("subject_page", (tenant_id, now_ms, None, subject_id, 1))
+    rows = yield Query("subject", (tenant_id, now_ms, subject_id))
     if not rows:
         raise UnknownEntityError("subject", subject_id)
     return _subject_of(rows[0])
