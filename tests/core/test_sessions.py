@@ -129,6 +129,17 @@ def test_a_login_is_served_as_long_as_a_key(age: float, expected: str, known: bo
     assert outcome(asked("GET /root", signed(), snapshot, BOOT + age)) == expected
 
 
+def test_a_table_that_is_too_old_says_nothing_of_a_login_and_asks_for_no_check() -> None:
+    table = a_table()
+    snapshot = a_login_snapshot(table)
+    head = a_head("GET /root", signed().decode())
+    assert outcome(decide(head, snapshot, BOOT + 300.1)) == "key_table_stale"
+    asked("GET /root", signed(), snapshot)
+    table.ended_tokens = {"tok_1": 0}
+    assert outcome(decide(head, snapshot, BOOT + 300)) == "token_invalid"
+    assert outcome(decide(head, snapshot, BOOT + 300.1)) == "key_table_stale"
+
+
 @pytest.mark.parametrize(
     ("standing", "read", "write"),
     [
