@@ -164,7 +164,6 @@ def test_a_key_has_one_successor_and_an_ended_one_none(world: World) -> None:
         ("viewer", "GET", True),
         ("viewer", "POST", False),
         ("editor", "DELETE", True),
-        ("editor", "TRACE", False),
     ],
 )
 def test_permissions_tell_what_the_proxy_would_do(
