@@ -100,14 +100,14 @@ REFUSALS: dict[Reason, Refusal] = {
     Reason.PERMISSION_DENIED: Refusal(
         403,
         "Permission denied",
-        "The key is read-only: a viewer may use GET, HEAD and OPTIONS; this needs an editor.",
+        "The credential is read-only: a viewer may use GET, HEAD and OPTIONS; this needs an editor.",
         _SCOPE,
     ),
     Reason.ROUTE_DENIED: Refusal(
-        403, "Route denied", "The key's role, tenant or environment is not let in here.", _SCOPE
+        403, "Route denied", "The credential's role, tenant or environment is not let in here.", _SCOPE
     ),
     Reason.HOLDER_DISABLED: Refusal(
-        403, "Holder disabled", "Keys of this holder are switched off at present.", _SCOPE
+        403, "Holder disabled", "The credential's holder is switched off here at present.", _SCOPE
     ),
     Reason.NO_ROUTE: Refusal(404, "No route", "Nothing is served at this host and path."),
     Reason.RATE_LIMITED: Refusal(
