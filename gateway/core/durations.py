@@ -82,13 +82,12 @@ def parse_duration(text: str) -> float:
 
 def iso8601(text: str) -> str:
     """Return a duration as ISO 8601 writes it, whichever form ``text`` has. Raises DurationError."""
+    duration = parse_calendar_duration(text)
     if not (short := _SHORT.fullmatch(text)):
-        parse_calendar_duration(text)
         return text
     if short[2] is None and short[3] != "ms":
-        days, unit = short[3] in "dw", short[3].upper()
-        return f"P{short[1]}{unit}" if days else f"PT{short[1]}{unit}"
-    seconds, milliseconds = divmod(parse_calendar_duration(text).milliseconds, 1000)
+        return f"{'P' if short[3] in 'dw' else 'PT'}{short[1]}{short[3].upper()}"
+    seconds, milliseconds = divmod(duration.milliseconds, 1000)
     return f"PT{seconds}.{milliseconds:03d}S" if milliseconds else f"PT{seconds}S"
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.durations import Duration, DurationError, parse_calendar_duration, parse_duration
+from gateway.core.durations import Duration, DurationError, iso8601, parse_calendar_duration, parse_duration
 
 DAY = 86_400
 
@@ -129,3 +129,22 @@ def test_no_text_raises_anything_else(text: str) -> None:
 @given(st.integers(0, 10**9))
 def test_milliseconds_survive(number: int) -> None:
     assert parse_calendar_duration(f"{number}ms") == Duration(0, number)
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("500ms", "PT0.500S"), ("90s", "PT90S"), ("5m", "PT5M"), ("12h", "PT12H"), ("30d", "P30D"),
+        ("1.5h", "PT5400S"), ("0.5d", "PT43200S"), ("2000ms", "PT2S"), ("P1Y", "P1Y"), ("PT24H", "PT24H"),
+        ("2w", "P2W"),
+    ],
+)  # fmt: skip
+def test_either_form_can_be_written_in_iso_8601(text: str, written: str) -> None:
+    assert iso8601(text) == written
+    assert parse_calendar_duration(written) == parse_calendar_duration(text)
+
+
+@pytest.mark.parametrize("text", ["", "P", "1 day", "99999999999d", "0.0001s"])
+def test_what_is_no_duration_is_not_written_either(text: str) -> None:
+    with pytest.raises(DurationError):
+        iso8601(text)

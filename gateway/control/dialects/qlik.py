@@ -87,7 +87,6 @@ class QlikDialect:
                 summary="Change a key's description by a JSON Patch",
                 handler=self.change,
                 body=ApiKeyPatches,
-                body_optional=True,
                 answers={204: None},
             ),
             endpoint(
@@ -113,7 +112,6 @@ class QlikDialect:
                 summary="Change the settings of the tenant's keys by a JSON Patch",
                 handler=self._configs.change,
                 body=ApiKeyConfigPatches,
-                body_optional=True,
                 answers={204: None},
             ),
         ]

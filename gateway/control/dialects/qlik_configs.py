@@ -12,8 +12,6 @@ from gateway.control.dialects.qlik_shapes import (
     ApiKeyConfigPatches,
     ApiKeysConfig,
     ConfigPatch,
-    PatchExternal,
-    PatchLongest,
 )
 from gateway.control.domain import DomainService
 from gateway.control.errors import Forbidden, Invalid, NotFound
@@ -82,7 +80,10 @@ def checked_iso8601(text: str, *, member: str) -> str:
 
 def _check_durations(operations: ApiKeyConfigPatches) -> None:
     """Raise Invalid that names the operation whose value is no lifetime; also one that a later one undoes."""
-    for at, operation in enumerate(operations):
-        if isinstance(operation, PatchLongest | PatchExternal):
-            member = f"[{at}].value"
-            checked_maximum(checked_iso8601(operation.value, member=member), member=member)
+    for at, operation in enumerate(msgspec.to_builtins(operations)):
+        if operation["path"].endswith("_expiry"):
+            member, aim = f"[{at}].value", operation["path"]
+            try:
+                checked_maximum(checked_iso8601(operation["value"], member=member), member=member)
+            except Invalid as error:
+                raise Invalid(member, f"for {aim} {error.reason}") from None
