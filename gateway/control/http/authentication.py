@@ -10,6 +10,7 @@ Promise: a cookie alone changes nothing; what it may do takes a token that no ot
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -20,13 +21,14 @@ from gateway.control.errors import Unauthenticated
 from gateway.control.grants import Principal
 from gateway.control.http.endpoints import Session
 from gateway.control.http.faults import Fault, FaultError
-from gateway.core.credentials import read_credential
+from gateway.core.credentials import TOKEN_MAX, read_credential
 from gateway.core.refusals import Reason
 from gateway.core.section import FieldSection
 
 CSRF_HEADER = "X-CSRF-Token"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _SOURCES = ("x-api-key", "authorization")
+_TOKEN = re.compile(f"[!-~]{{1,{TOKEN_MAX}}}")
 
 
 class Logins(Protocol):
@@ -59,8 +61,8 @@ class Authentication:
         Raises Unauthenticated (no credential, none that lives), Forbidden, FaultError (CSRF).
         """
         token = read_credential(_credentials(request), _SOURCES)
-        if token is Reason.CREDENTIAL_MISSING and self._cookie in request.cookies:
-            return await self._by_cookie(request)
+        if token is Reason.CREDENTIAL_MISSING and (shown := self._cookies(request)):
+            return await self._by_cookie(request, shown)
         if isinstance(token, Reason):
             raise Unauthenticated(token)
         try:
@@ -70,8 +72,18 @@ class Authentication:
                 raise
         return await self._logins.session_of(token.decode("ascii"))
 
-    async def _by_cookie(self, request: web.Request) -> tuple[Principal, Session]:
-        principal, session = await self._logins.session_of(request.cookies[self._cookie])
+    def _cookies(self, request: web.Request) -> list[str]:
+        """Return the values of the console's cookie, as they were sent."""
+        pairs = [pair.strip(" ") for line in request.headers.getall("Cookie", ()) for pair in line.split(";")]
+        return [value for name, _, value in (pair.partition("=") for pair in pairs) if name == self._cookie]
+
+    async def _by_cookie(self, request: web.Request, shown: Sequence[str]) -> tuple[Principal, Session]:
+        if len(shown) > 1:
+            # Set by somebody who has a name under the same domain (RFC 6265 §8.6): don't choose.
+            raise Unauthenticated(Reason.CONFLICTING_CREDENTIALS)
+        if not _TOKEN.fullmatch(shown[0]):
+            raise Unauthenticated(Reason.CREDENTIAL_MALFORMED)
+        principal, session = await self._logins.session_of(shown[0])
         session = Session(session.jti, session.expires_at, session.user_id, by_cookie=True)
         if request.method not in SAFE_METHODS:
             self._check_forgery(request, session)

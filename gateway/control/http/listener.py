@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler
 
 from gateway.control.errors import ServiceError
@@ -28,6 +28,7 @@ from gateway.store.base import StoreError
 
 _log = logging.getLogger("gateway.control")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _ID_KEY = web.RequestKey("request_id", str)
 # OWASP REST Security Cheat Sheet: nothing here is a page, a frame or a script, but where one says so.
 _HEADERS = {
@@ -56,9 +57,9 @@ def make_control(
     """
     app = web.Application(middlewares=[_told_faults], client_max_size=LARGEST_BODY_BYTES)
     for endpoint in endpoints:
-        app.router.add_route(endpoint.method, endpoint.path, _handler(endpoint, authentication, tiers))
-        if endpoint.method == "GET":
-            app.router.add_route("HEAD", endpoint.path, _handler(endpoint, authentication, tiers))
+        handler = _handler(endpoint, authentication, tiers)
+        for method in ("GET", "HEAD") if endpoint.method == "GET" else (endpoint.method,):
+            app.router.add_route(method, endpoint.path, handler, expect_handler=_expected)
     app.add_routes(plain)
     app.on_response_prepare.append(_finisher(secure))
     return app
@@ -85,6 +86,9 @@ def _handler(endpoint: AnyEndpoint, authentication: Authentication, tiers: Tiers
             )
 
     async def answer(request: web.Request) -> web.Response:
+        if any(map(_CONTROL.search, request.match_info.values())):
+            # No id holds one, and not every store takes one for a text.
+            raise web.HTTPNotFound
         principal = session = None
         told: tuple[tuple[str, str], ...] = ()
         if not endpoint.open:
@@ -93,6 +97,7 @@ def _handler(endpoint: AnyEndpoint, authentication: Authentication, tiers: Tiers
         query = read_query(request, endpoint.query)
         body = None
         if endpoint.body is not None:
+            await _continue(request)
             body = await read_body(request, endpoint.body, optional=endpoint.body_optional)
         call: Call[Any, Any] = Call(
             request, body, query, request[_ID_KEY], request.remote or "unknown", principal, session
@@ -103,6 +108,24 @@ def _handler(endpoint: AnyEndpoint, authentication: Authentication, tiers: Tiers
         return response
 
     return handle
+
+
+async def _expected(request: web.Request) -> None:
+    """Leave what is expected to ``_continue``: whether content is wanted is not known yet."""
+
+
+async def _continue(request: web.Request) -> None:
+    """Have content sent by a caller who waits for leave. Raises FaultError (417)."""
+    expected = request.headers.get("Expect")
+    if expected is None or request.version < HttpVersion11:
+        return
+    if expected.lower() != "100-continue":
+        # RFC 9110 §10.1.1: there is no other expectation.
+        detail = "The only expectation that can be met is 100-continue."
+        raise FaultError(Fault(417, "expectation_failed", "Expectation failed", detail))
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    # The answer itself has not begun.
+    request.writer.output_size = 0
 
 
 def _response(answer: Answer) -> web.Response:
@@ -146,6 +169,11 @@ async def _told_faults(request: web.Request, handler: Handler) -> web.StreamResp
     except web.HTTPNotFound:
         detail = "Nothing is served at this path: /openapi.json says what is."
         return _fault_response(request, Fault(404, "not_found", "Not found", detail), shape)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        words = error.reason
+        return _fault_response(request, Fault(error.status, "refused", words, f"{words}."), shape)
 
 
 def _finisher(secure: bool) -> Any:

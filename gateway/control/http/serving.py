@@ -21,7 +21,6 @@ KEEP_ALIVE_S = 30.0
 """Also how long a connection may take to send a whole request head."""
 LINGER_S = 2.0
 """How long content that nobody wants is read, so that the caller gets to see the answer."""
-HANDSHAKE_S = 10.0
 UNREAD_S = 60
 """How long a caller may leave what she was sent unread."""
 LONGEST_FIELD_BYTES = 16384
@@ -41,37 +40,98 @@ async def serve(
 
     ``name`` is under what its faults are logged; what runs at the end has ``shutdown_s`` seconds.
     """
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        logger=_errors_of_ours(name),
-        handle_signals=False,
-        keepalive_timeout=KEEP_ALIVE_S,
-        shutdown_timeout=shutdown_s,
-    )
+    options: dict[str, Any] = {
+        "access_log": None,
+        "logger": _errors_of_ours(name),
+        "keepalive_timeout": KEEP_ALIVE_S,
+        "lingering_time": LINGER_S,
+        "max_field_size": LONGEST_FIELD_BYTES,
+        # Content is never coded here; what says that it is must not become more than was sent.
+        "auto_decompress": False,
+    }
+    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=shutdown_s)
     await runner.setup()
-    await _Site(runner, listener, ssl_context=tls).start()
+    await _Site(runner, listener, options, tls).start()
     return runner
 
 
 class _Site(web.SockSite):
     """A site with no more than so many connections at once."""
 
+    def __init__(
+        self,
+        runner: web.AppRunner,
+        listener: socket.socket,
+        options: dict[str, Any],
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        super().__init__(runner, listener, ssl_context=tls)
+        self._options = options
+
     async def start(self) -> None:
         await web.BaseSite.start(self)
         server = self._runner.server
         assert server is not None
+        loop = asyncio.get_running_loop()
 
         def accept() -> asyncio.Protocol:
-            return server() if len(server.connections) < MOST_CONNECTIONS else _TurnedAway()
+            if len(server.connections) >= MOST_CONNECTIONS:
+                return _TurnedAway()
+            return _Connection(server, loop=loop, **self._options)
 
-        self._server = await asyncio.get_running_loop().create_server(
+        _bound_unread(self._sock)
+        self._server = await loop.create_server(
             accept,
             sock=self._sock,
             ssl=self._ssl_context,
             ssl_handshake_timeout=HANDSHAKE_S if self._ssl_context else None,
             backlog=self._backlog,
         )
+
+
+def _bound_unread(listener: socket.socket) -> None:
+    """Have the system end connections whose peers read nothing: no timer here sees what it holds for them."""
+    # Linux: connections inherit it; it counts while the peer keeps its window shut, too (tcp(7)).
+    if hasattr(socket, "TCP_USER_TIMEOUT") and listener.family in (socket.AF_INET, socket.AF_INET6):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_S * 1000)
+
+
+class _Connection(web.RequestHandler):
+    """One connection; what is no HTTP is refused without a word of what was sent: it may hold a secret."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Return what is told where no handler could answer; this ends the connection."""
+        if isinstance(exc, http_exceptions.LineTooLong):
+            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.log_exception("a request could not be answered", exc_info=exc)
+        words, request_id = HTTPStatus(status).phrase, secrets.token_hex(16)
+        response = web.json_response(
+            {
+                "type": "about:blank",
+                "title": words,
+                "status": int(status),
+                "detail": "The request could not be read." if status < 500 else f"{words}.",
+                "code": "bad_request" if status < 500 else "internal_error",
+                "request_id": request_id,
+            },
+            status=status,
+            content_type="application/problem+json",
+            headers={
+                "Cache-Control": "no-store",
+                "Server": "gateway",
+                "X-Content-Type-Options": "nosniff",
+                "X-Request-Id": request_id,
+            },
+        )
+        response.force_close()
+        return response
 
 
 class _TurnedAway(asyncio.Protocol):
