@@ -9,7 +9,8 @@ from gateway.app.errors import StartError
 from gateway.app.tls import control_tls
 from gateway.config.settings import Control, Login, Settings
 from gateway.control.assembly import control_api
-from gateway.control.dialects.login import CookieForm, LoginDialect
+from gateway.control.dialects.login import LoginDialect
+from gateway.control.dialects.login_shapes import CookieForm
 from gateway.control.domain import DomainService
 from gateway.control.errors import Conflict
 from gateway.control.http.serving import serve

@@ -10,18 +10,23 @@ import binascii
 import re
 import time
 from collections.abc import Callable, Sequence
-from typing import Annotated
 from urllib.parse import quote
 
-import msgspec
 from aiohttp import web
-from msgspec import Meta
 
+from gateway.control.dialects.login_shapes import (
+    LONGEST_NEXT,
+    CookieForm,
+    Jwk,
+    JwkSet,
+    LoginQuery,
+    Membership,
+    SessionShown,
+)
 from gateway.control.domain import DomainService
 from gateway.control.errors import Forbidden, Invalid, Unauthenticated
 from gateway.control.http.endpoints import Answer, Call, Endpoint, Nothing
 from gateway.control.http.faults import Fault, FaultError
-from gateway.control.http.members import Instant
 from gateway.control.lifetime import rfc3339
 from gateway.control.login import LoginService, WrongLogin
 from gateway.control.signing import Signing, jwk
@@ -34,79 +39,7 @@ _JWKS_KEPT_S = 1.0
 # RFC 7617 §2.1: the charset is said, and UTF-8 is the only one there is.
 _CHALLENGE = ("WWW-Authenticate", 'Basic realm="gateway", charset="UTF-8"')
 _BASIC = re.compile(r"basic +([A-Za-z0-9+/=]+) *", re.IGNORECASE)
-_LONGEST_NEXT = 2048
 _UNSAFE_IN_NEXT = re.compile(r"[\x00-\x1f\x7f\\]")
-
-Next = Annotated[
-    str, Meta(extra_json_schema={"maxLength": _LONGEST_NEXT, "pattern": r"^/(?!/)[^\\\u0000-\u001f\u007f]*$"})
-]
-
-
-class LoginQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """``002``: for which organisation; and where a browser goes from here, a path of this server."""
-
-    org_id: str | None = None
-    next: Next | None = None
-
-
-class Membership(msgspec.Struct, frozen=True, rename="camel"):
-    """What the caller is in one organisation."""
-
-    tenant_id: str
-    role: str
-
-
-class SessionShown(msgspec.Struct, frozen=True, rename="camel"):
-    """Who the caller is, as things stand now.
-
-    ``csrf_token`` goes beside the cookie in ``X-CSRF-Token``; null for who did not show one.
-    """
-
-    user: str
-    email: str | None
-    tenant_id: str
-    permission: str
-    role: str
-    expires_at: Instant
-    csrf_token: str | None
-    tenants: list[Membership]
-
-
-class Jwk(msgspec.Struct, frozen=True):
-    """A public key (RFC 7517 §4, RFC 7518 §6.3.1)."""
-
-    kty: str
-    use: str
-    alg: str
-    kid: str
-    n: str
-    e: str
-
-
-class JwkSet(msgspec.Struct, frozen=True):
-    """The public keys whose signatures count now (RFC 7517 §5)."""
-
-    keys: list[Jwk]
-
-
-class CookieForm(msgspec.Struct, frozen=True):
-    """How the cookie of a login is written (RFC 6265 §4.1); without a ``domain`` it is this host's alone."""
-
-    name: str
-    max_age_s: int
-    domain: str | None = None
-
-    def holding(self, token: str) -> str:
-        """Return the value of Set-Cookie that has a browser keep a token."""
-        return self._written(token, self.max_age_s)
-
-    def cleared(self) -> str:
-        """Return the value of Set-Cookie that has a browser forget it."""
-        return self._written("", 0)
-
-    def _written(self, value: str, max_age_s: int) -> str:
-        domain = f"; Domain={self.domain}" if self.domain else ""
-        return f"{self.name}={value}; Path=/{domain}; Max-Age={max_age_s}; HttpOnly; Secure; SameSite=Lax"
 
 
 class LoginDialect:
@@ -288,7 +221,7 @@ def _local_path(target: str) -> str:
 
     Raises Invalid.
     """
-    local = target.startswith("/") and not target.startswith("//") and len(target) <= _LONGEST_NEXT
+    local = target.startswith("/") and not target.startswith("//") and len(target) <= LONGEST_NEXT
     if not local or _UNSAFE_IN_NEXT.search(target):
         raise Invalid("next", "must be a path of this server, beginning with one /")
     return quote(target, safe="/?#[]@!$&'()*+,;=:%~")

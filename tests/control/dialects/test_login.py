@@ -12,7 +12,8 @@ import pytest
 from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 
-from gateway.control.dialects.login import CookieForm, LoginDialect
+from gateway.control.dialects.login import LoginDialect
+from gateway.control.dialects.login_shapes import CookieForm
 from gateway.control.domain import DomainService
 from gateway.control.http.authentication import Authentication
 from gateway.control.http.listener import make_control

@@ -12,7 +12,8 @@ from openapi_spec_validator import validate
 
 from gateway import __version__
 from gateway.control.assembly import control_api
-from gateway.control.dialects.login import CookieForm, LoginDialect
+from gateway.control.dialects.login import LoginDialect
+from gateway.control.dialects.login_shapes import CookieForm
 from gateway.control.domain import DomainService
 from gateway.store.base import Store
 from tests.control.samples import DIGESTER, ROLES, FastHasher
