@@ -144,10 +144,15 @@ def _responses(endpoint: AnyEndpoint, endpoints: Sequence[AnyEndpoint], schemas:
         if links := links_of(endpoint, status, endpoints):
             told[str(status)]["links"] = links
     faults = {
-        str(status): {"$ref": f"#/components/responses/{_fault_name(status, endpoint.shape)}"}
+        str(status): {"$ref": f"#/components/responses/{_fault_name(status, _shape(endpoint, status))}"}
         for status in _faults(endpoint)
     }
     return {**told, **faults}
+
+
+def _shape(endpoint: AnyEndpoint, status: int) -> Shape:
+    """Return how a fault is told; what no endpoint got to see has one shape for all."""
+    return "problem" if status == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE else endpoint.shape
 
 
 def _answer(endpoint: AnyEndpoint, status: int, schemas: Schemas) -> Schema:
@@ -167,7 +172,7 @@ def _answer(endpoint: AnyEndpoint, status: int, schemas: Schemas) -> Schema:
 
 def _faults(endpoint: AnyEndpoint) -> list[int]:
     """Return the faults that an endpoint may tell: those it says, and those of the listener itself."""
-    faults = {400, 500, 503, *endpoint.faults}
+    faults = {400, 431, 500, 503, *endpoint.faults}
     if not endpoint.open:
         faults |= {401, 403, 429}
     if endpoint.body is not None:
@@ -176,7 +181,7 @@ def _faults(endpoint: AnyEndpoint) -> list[int]:
 
 
 def _fault_responses(endpoints: Iterable[AnyEndpoint], schemas: Schemas) -> Schema:
-    used = {(status, endpoint.shape) for endpoint in endpoints for status in _faults(endpoint)}
+    used = {(status, _shape(endpoint, status)) for endpoint in endpoints for status in _faults(endpoint)}
     return {_fault_name(status, shape): _fault(status, shape, schemas) for status, shape in sorted(used)}
 
 

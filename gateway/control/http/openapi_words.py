@@ -40,6 +40,7 @@ FAULT_WORDS = {
     413: f"The content is larger than {LARGEST_BODY_BYTES} bytes.",
     415: "The content is not JSON in UTF-8.",
     429: "Too many requests: wait and try again.",
+    431: "The target or a header line is too long.",
     500: "A fault of this server.",
     503: "The store or the server is overloaded or out: try again soon.",
 }

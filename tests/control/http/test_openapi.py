@@ -142,6 +142,9 @@ async def test_faults_have_the_shape_of_their_dialect(description: Description) 
         for status in operation["responses"]:
             if int(status) >= 400:
                 content = answer(description, operation, int(status))["content"]
+                if status == "431":  # told before anybody knows which dialect is spoken
+                    assert list(content) == ["application/problem+json"], (method, path)
+                    continue
                 assert list(content) == [content_type], (method, path, status)
                 schema = resolved(description, content[content_type]["schema"])
                 assert ("errors" in schema["properties"]) is errors, (method, path, status)
