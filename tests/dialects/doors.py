@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +56,10 @@ class Doors:
         acting, own = world.qlik_key(admin)["id"], world.secret_key(admin)
         replace = {"op": "replace", "path": "/description", "value": "v"}
         enable = {"op": "replace", "path": "/api_keys_enabled", "value": True}
-        role = f"/api/1/tenants/{TENANT}/subjects/{own['subjectId']}/role"
+        home, user = f"/api/1/tenants/{TENANT}", world.user("viewer", TENANT)
+        role = f"{home}/subjects/{own['subjectId']}/role"
+        newcomer = {"email": "newcomer@spoilt.example", "role": "viewer", "password": secrets.token_hex(12)}
+        world.keep_secret(newcomer["password"])
         problem, errors = shapes.problem_of, shapes.errors_of
         self.doors = {
             "000 create": Door(
@@ -68,8 +72,19 @@ class Doors:
             "003 configs": Door("PATCH", f"/v1/api-keys/configs/{TENANT}", [enable], (204,), errors),
             "004 create": Door("POST", "/api-keys", {"name": "n", "tenantId": TENANT}, (201,), problem),
             "004 rotate": Door("POST", f"/api-keys/{own['id']}/rotate", {"overlap": "P1D"}, (201,), problem),
+            "tenant create": Door("POST", "/api/1/tenants", {"id": "spoilt-2"}, (201,), problem),
+            "tenant change": Door("PATCH", home, {"max_keys_per_user": 100}, (200,), problem),
+            "environment create": Door(
+                "POST", f"{home}/environments", {"id": "e", "prefix": "spoilt_live_"}, (201,), problem
+            ),
+            "user add": Door("POST", f"{home}/users", newcomer, (201,), problem),
+            "user change": Door("PATCH", f"{home}/users/{user.user_id}", {"role": "viewer"}, (200,), problem),
             "role": Door("PUT", role, {"role": "viewer"}, (200, 204), problem),
         }
+
+    def caller_of(self, door: Door) -> Caller:
+        """Return who may pass this door. Reading: tenants are added by admins of the first, ``default``."""
+        return self._world.writer("admin", "default") if door.path == "/api/1/tenants" else self.caller
 
     @property
     def caller(self) -> Caller:
@@ -77,5 +92,6 @@ class Doors:
         return self._world.writer("admin", TENANT)
 
 
-NAMES = ("000 create", "003 create", "003 patch", "003 configs", "004 create", "004 rotate", "role")
 CREATIONS = ("000 create", "003 create", "004 create")
+SHARED = ("tenant create", "tenant change", "environment create", "user add", "user change", "role")
+NAMES = (*CREATIONS, "003 patch", "003 configs", "004 rotate", *SHARED)
