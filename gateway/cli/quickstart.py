@@ -92,9 +92,21 @@ async def first_run(service: KeyService, *, wants_admin: bool) -> Made:
                 operator(), tenant=TENANT, name=name, permission=permission
             )
     if wants_admin and not await service.list_users():
-        password = secrets.token_urlsafe(12)
-        await service.add_user(operator(), ADMIN, tenant=TENANT, role="admin", password=password)
+        password = await _made_admin(service)
     return Made(keys=keys, password=password)
+
+
+async def _made_admin(service: KeyService) -> str | None:
+    """Make the admin and return the password; None where another quickstart was quicker."""
+    from gateway.cli.service import operator
+    from gateway.control.errors import Conflict
+
+    password = secrets.token_urlsafe(12)
+    try:
+        await service.add_user(operator(), ADMIN, tenant=TENANT, role="admin", password=password)
+    except Conflict:
+        return None
+    return password
 
 
 def with_free_ports(settings: Settings) -> tuple[Settings, list[str]]:
