@@ -10,17 +10,20 @@ from __future__ import annotations
 import asyncio
 import re
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 from aiohttp import web
 
 from gateway.control.http.faults import Fault, FaultError, invalid, not_json
-from gateway.control.http.strict_json import read_json, shown_name
+from gateway.control.http.strict_json import MOST_DIGITS, read_json, shown_name
 from gateway.control.http.wording import found_wrong
 
 LARGEST_BODY_BYTES = 65536
 BODY_TIMEOUT_S = 30.0
+MOST_PARAMETERS = 50
 _JSON_TYPES = frozenset({"application/json", "application/json-patch+json"})
+_NO_BYTE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 T = TypeVar("T")
@@ -34,7 +37,7 @@ async def read_body(request: web.Request, kind: type[T], *, optional: bool) -> T
     """
     content = await _content(request)
     if not content and optional:
-        return msgspec.convert({}, kind)
+        return converted({}, kind)
     _check_media_type(request)
     if not content:
         raise FaultError(not_json("is missing: send a JSON document"))
@@ -44,7 +47,7 @@ async def read_body(request: web.Request, kind: type[T], *, optional: bool) -> T
 def read_query(request: web.Request, kind: type[S]) -> S:
     """Return the request's query as ``kind``, a struct of texts and numbers. Raises FaultError (400)."""
     said: dict[str, str] = {}
-    for name, value in request.query.items():
+    for name, value in _parameters(request):
         if name in said:
             raise FaultError(invalid(shown_name(name), "is given more than once"))
         if _CONTROL.search(value):
@@ -53,8 +56,8 @@ def read_query(request: web.Request, kind: type[S]) -> S:
     wanted = converted(said, kind, strict=False)
     for field in msgspec.structs.fields(kind):
         raw, value = said.get(field.encode_name), getattr(wanted, field.name)
-        # What a lenient reader takes for a number: 1e1, 10.0.
-        if raw is not None and type(value) is int and str(value) != raw:
+        # What a lenient reader takes for a number: 1e1, 10.0; and what takes long to write out again.
+        if raw is not None and type(value) is int and (len(raw) > MOST_DIGITS or str(value) != raw):
             raise FaultError(invalid(field.encode_name, "must be a whole number"))
     return wanted
 
@@ -67,6 +70,18 @@ def converted(value: Any, kind: type[T], *, strict: bool = True) -> T:
         raise FaultError(found_wrong(str(error), kind, value)) from None
 
 
+def _parameters(request: web.Request) -> list[tuple[str, str]]:
+    """Return the parameters of a query as they were sent; what is no UTF-8 is refused, not replaced."""
+    query = request.raw_path.partition("#")[0].partition("?")[2]
+    try:
+        if _NO_BYTE.search(query):
+            raise ValueError
+        return parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS)
+    except ValueError:
+        detail = f"The query must be at most {MOST_PARAMETERS} parameters in UTF-8, percent-encoded."
+        raise FaultError(Fault(400, "invalid_request", "Invalid request", detail)) from None
+
+
 async def _content(request: web.Request) -> bytes:
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
@@ -74,6 +89,9 @@ async def _content(request: web.Request) -> bytes:
     except TimeoutError:
         detail = "The content did not arrive in time."
         raise FaultError(Fault(408, "request_timeout", "Request timeout", detail)) from None
+    except (web.RequestPayloadError, ConnectionError):
+        # It ended early, or its framing is broken: no reader of it can go on.
+        raise FaultError(not_json("did not arrive whole")) from None
     except web.HTTPRequestEntityTooLarge:
         detail = f"The content is larger than {LARGEST_BODY_BYTES} bytes."
         raise FaultError(Fault(413, "body_too_large", "Content too large", detail)) from None

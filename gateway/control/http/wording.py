@@ -18,7 +18,8 @@ from gateway.control.http.strict_json import shown_name
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`")
-_AT = re.compile(r" - at `(key in )?\$(.*)`$", re.DOTALL)
+# The last one: a member's name may look like a place itself.
+_AT = re.compile(r"(.*) - at `(?:key in )?\$([^`]*)`", re.DOTALL)
 _NO_CHOICE = re.compile(r"Invalid (?:enum )?value .*", re.DOTALL)
 _BOUND = re.compile(r"Expected `(\w+)` (of length )?(<=|>=) (-?[0-9.]+)")
 _ORDERS = {"<=": "most", ">=": "least"}
@@ -28,9 +29,9 @@ _OPERATION = re.compile(r"\[([0-9]+)\]")
 
 def found_wrong(message: str, kind: Any, value: Any) -> Fault:
     """Return what msgspec found wrong as it read ``value`` as ``kind``: the member, never what it held."""
-    at = _AT.search(message)
-    place = at[2].lstrip(".") if at else ""
-    text = message[: at.start()] if at else message
+    at = _AT.fullmatch(message)
+    place = shown_name(at[2].lstrip(".")) if at and at[2] else ""
+    text = at[1] if at else message
     if unknown := _UNKNOWN.fullmatch(text):
         return invalid(_joined(place, shown_name(unknown[1])), "is not a member that is known here")
     if missing := _MISSING.fullmatch(text):
@@ -45,7 +46,7 @@ def found_wrong(message: str, kind: Any, value: Any) -> Fault:
 def _aim(value: Any, place: str) -> str:
     """Return what an operation of a JSON Patch is for, which says more than its place in the array."""
     at = _OPERATION.match(place)
-    operation = value[int(at[1])] if at and isinstance(value, list) else None
+    operation = value[int(at[1])] if at and isinstance(value, list) and int(at[1]) < len(value) else None
     path = operation.get("path") if isinstance(operation, dict) else None
     return f"for {shown_name(path)} " if isinstance(path, str) else ""
 
