@@ -115,9 +115,6 @@ class Toys:
     async def fail(self, call: Call[None, Wanted]) -> Answer:
         raise RAISED[call.path("how")]
 
-    async def much(self, call: Call[None, Wanted]) -> web.Response:
-        return web.Response(body=bytes(32 << 20), headers={"Cache-Control": "public"})
-
     def endpoints(self) -> list[AnyEndpoint]:
         endpoints: list[AnyEndpoint] = [
             _endpoint("POST", "/items", self.take, body=Item),
@@ -129,7 +126,6 @@ class Toys:
             _endpoint("GET", "/fail/{how}", self.fail),
             _endpoint("GET", "/v1/fail/{how}", self.fail, shape="errors"),
             _endpoint("GET", "/open", self.show, query=Wanted, open=True),
-            _endpoint("GET", "/much", self.much, open=True),
         ]
         return endpoints
 
