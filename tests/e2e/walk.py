@@ -120,8 +120,12 @@ class Quickstart:
 
     def terminate(self) -> int:
         """Send SIGTERM to the gateway itself, and return the shell's exit code."""
-        children = Path(f"/proc/{self._shell.pid}/task/{self._shell.pid}/children").read_text().split()
-        os.kill(int(children[-1]) if children else self._shell.pid, signal.SIGTERM)
+        shell = Path(f"/proc/{self._shell.pid}")
+        gateway = self._shell.pid
+        # A shell with one command becomes it; one with several waits for it.
+        if (shell / "comm").read_text() == "bash\n":
+            gateway = int((shell / f"task/{gateway}/children").read_text().split()[-1])
+        os.kill(gateway, signal.SIGTERM)
         return self._end()
 
     def _end(self) -> int:
