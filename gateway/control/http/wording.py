@@ -46,7 +46,7 @@ def found_wrong(message: str, kind: Any, value: Any) -> Fault:
 def _aim(value: Any, place: str) -> str:
     """Return what an operation of a JSON Patch is for, which says more than its place in the array."""
     at = _OPERATION.match(place)
-    operation = value[int(at[1])] if at and isinstance(value, list) and int(at[1]) < len(value) else None
+    operation = value[int(at[1])] if at and isinstance(value, list) else None
     path = operation.get("path") if isinstance(operation, dict) else None
     return f"for {shown_name(path)} " if isinstance(path, str) else ""
 
