@@ -23,7 +23,7 @@ from gateway.control.errors import Invalid, ServiceError, Unauthenticated
 from gateway.control.grants import Principal
 from gateway.control.http.endpoints import Session
 from gateway.control.login_tokens import LoginTokens
-from gateway.control.names import checked_email
+from gateway.control.names import checked_email, checked_password
 from gateway.control.signing import Signing
 from gateway.control.throttle import Throttle
 from gateway.control.users import Hasher, UserService
@@ -115,6 +115,14 @@ class LoginService(AuditService):
         work = end_token(session.jti, session.user_id, session.expires_at, self.now_ms(), audit)
         await self._store.write(work)
 
+    async def change_password(self, principal: Principal, actor: Actor, current: str, new: str) -> None:
+        """Give a user another password, if she knows the present one; her logins go on until they end.
+
+        Wrong ones count as attempts to log in do. Raises Invalid, WrongLogin, Throttled, Busy.
+        """
+        checked_password(new, member="new")
+        await self._finished(self._change_password(principal, actor, current, new))
+
     async def login_claims(self, token: str | bytes) -> Claims | Reason:
         """Return what a login token says, if it is good and was not logged out; else why not."""
         return await self._tokens.claims(token if isinstance(token, bytes) else token.encode())
@@ -156,6 +164,13 @@ class LoginService(AuditService):
         audit = self._audit(actor, "login.success", "user", person.user.id, tenant_id)
         await self._throttle.passed(attempt, audit)
         return LoggedIn(token, expires_at, person, tenant_id)
+
+    async def _change_password(self, principal: Principal, actor: Actor, current: str, new: str) -> None:
+        email = principal.name
+        attempt = await self._throttle.admit(email, actor.source)
+        await self._checked(attempt, email, current, actor)
+        await self._throttle.withdraw(attempt)
+        await self._people.set_password(actor, email, new, tenant=principal.tenant_id)
 
     async def _checked(self, attempt: Attempt, email: str, password: str, stranger: Actor) -> Person:
         """Return whose password this is. Raises WrongLogin, Busy; the attempt has ended then."""

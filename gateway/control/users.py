@@ -122,10 +122,12 @@ class UserService(TenantService):
         audit = self._audit(actor, "user.join", "user", user.id, tenant, detail=detail)
         return await self._told(people.join(membership, audit))
 
-    async def set_password(self, actor: Actor, email: str, password: str) -> Person:
-        """Give a user another password. Raises NotFound, Invalid."""
+    async def set_password(
+        self, actor: Actor, email: str, password: str, *, tenant: str | None = None
+    ) -> Person:
+        """Give a user another password; ``tenant`` is in whose audit it stands. Raises NotFound, Invalid."""
         user = (await self.show_user(email)).user
-        audit = self._audit(actor, "user.password", "user", user.id, None)
+        audit = self._audit(actor, "user.password", "user", user.id, tenant)
         changes = {"password_hash": await self._hash(password), "password_from": None}
         return await self._told(people.change_user(user.id, changes, self.now_ms(), audit))
 

@@ -59,16 +59,16 @@ class FakeLogins:
 class Api:
     """Asks the control API in the name of whom the test says."""
 
-    def __init__(self, store: Store, clock: list[float], **options: Any) -> None:
+    def __init__(self, store: Store, clock: list[float]) -> None:
         self.store, self.clock = store, clock
         self.service = DomainService(store, DIGESTER, FastHasher(), ROLES, clock=lambda: clock[0])
         self.logins = FakeLogins(self.service)
-        self._options = {"cookie": COOKIE, "origins": (), "secure": False} | options
+        self._options = {"cookie": COOKIE, "origins": (), "secure": False}
         self.client: TestClient[Any, Any]
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator[Api]:
-        app = control_api(self.service, self.logins, **self._options)
+    async def serving(self, **options: Any) -> AsyncIterator[Api]:
+        app = control_api(self.service, self.logins, **self._options, **options)
         async with TestClient(TestServer(app)) as self.client:
             yield self
 

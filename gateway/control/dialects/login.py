@@ -23,14 +23,14 @@ from gateway.control.dialects.login_shapes import (
     Membership,
     SessionShown,
 )
+from gateway.control.dialects.password import PasswordDialect
 from gateway.control.domain import DomainService
 from gateway.control.errors import Forbidden, Invalid, Unauthenticated
-from gateway.control.http.endpoints import Answer, Call, Endpoint, Nothing
+from gateway.control.http.endpoints import Answer, AnyEndpoint, Call, Endpoint, Nothing
 from gateway.control.http.faults import Fault, FaultError
 from gateway.control.lifetime import rfc3339
 from gateway.control.login import LoginService, WrongLogin
 from gateway.control.signing import Signing, jwk
-from gateway.control.throttle import Throttled
 from gateway.core.refusals import Reason
 
 JWKS_AGE_S = 300
@@ -61,9 +61,7 @@ class LoginDialect:
         self._monotonic = monotonic
         self._jwks: tuple[float, JwkSet] | None = None
 
-    def endpoints(
-        self,
-    ) -> Sequence[Endpoint[None, LoginQuery] | Endpoint[None, Nothing]]:
+    def endpoints(self) -> Sequence[AnyEndpoint]:
         """Return what is served."""
         return [
             *(self._login(method, operation) for method, operation in _LOGINS),
@@ -99,6 +97,7 @@ class LoginDialect:
                 open=True,
                 tag="login",
             ),
+            *PasswordDialect(self._logins).endpoints(),
         ]
 
     def _login(self, method: str, operation: str) -> Endpoint[None, LoginQuery]:
@@ -133,8 +132,6 @@ class LoginDialect:
             )
         except WrongLogin:
             raise _challenge() from None
-        except Throttled as error:
-            raise FaultError(_too_many(error)) from None
         headers["Set-Cookie"] = self._cookie.holding(login.token)
         return web.Response(status=302, body=b"OK", headers=headers)
 
@@ -208,12 +205,6 @@ def _basic_credentials(request: web.Request) -> tuple[str, str]:
 def _challenge() -> FaultError:
     detail = "Send a user name and its password by Basic authentication: these are not known."
     return FaultError(Fault(401, "login_refused", "Not logged in", detail, headers=(_CHALLENGE,)))
-
-
-def _too_many(error: Throttled) -> Fault:
-    detail = "Too many attempts to log in from here have failed: wait before the next one."
-    headers = (("Retry-After", str(error.retry_after_s)),)
-    return Fault(429, "rate_limited", "Too many attempts", detail, headers=headers)
 
 
 def _local_path(target: str) -> str:

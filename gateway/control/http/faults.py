@@ -21,6 +21,7 @@ from gateway.control.errors import (
     ServiceError,
     Unauthenticated,
 )
+from gateway.control.throttle import Throttled
 from gateway.core.refusals import REFUSALS
 from gateway.store.base import StoreError
 
@@ -156,6 +157,10 @@ def fault_of(error: ServiceError | StoreError) -> Fault:
             return Fault(409, "conflict", "Conflict", _sentence(error))
         case Busy():
             return Fault(503, "overloaded", "Overloaded", _sentence(error), headers=_retry(BUSY_RETRY_S))
+        case Throttled():
+            headers = _retry(error.retry_after_s)
+            detail = "Too many attempts to log in from here have failed: wait before the next one."
+            return Fault(429, "rate_limited", "Too many attempts", detail, headers=headers)
         case Forbidden() | Refused():
             return Fault(403, "forbidden", "Forbidden", _sentence(error))
     raise error
