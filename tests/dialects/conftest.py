@@ -14,9 +14,14 @@ from tests.wire.backend import Backend
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory, shared_backend: Backend) -> Iterator[World]:
     """A gateway with the default policy, known to its clients by a public URL."""
-    made = World(
-        tmp_path_factory.mktemp("dialects"), shared_backend.port, {"control": {"public_url": PUBLIC_URL}}
-    )
+    settings = {
+        "control": {"public_url": PUBLIC_URL},
+        "roles": {
+            "SitesEditor": {"permission": "editor", "routes": ["/sites"]},
+            "SitesViewer": {"permission": "viewer", "routes": ["/sites/public"]},
+        },
+    }
+    made = World(tmp_path_factory.mktemp("dialects"), shared_backend.port, settings)
     yield made
     made.product.stop()
 
