@@ -13,7 +13,7 @@ import msgspec
 from gateway.control.domain import DomainService, KeyWanted, KeyWish
 from gateway.control.errors import Invalid, NotFound
 from gateway.control.http.endpoints import Answer, AnyEndpoint, Call, Endpoint, Nothing
-from gateway.control.http.members import Days, Instant, Limit, Name, Text
+from gateway.control.http.members import Cursor, Days, Instant, Limit, Name, RoleName, Text
 from gateway.control.lifetime import rfc3339
 from gateway.store.base import DAY_MS, KeyRecord, KeyStatus
 from gateway.store.listing import Place
@@ -28,7 +28,7 @@ class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: Name
     ttl: Days
-    permission: str
+    permission: RoleName
     description: Text = ""
 
 
@@ -60,7 +60,7 @@ class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which part of the list: at most ``limit`` keys, those that follow the key ``after``."""
 
     limit: Limit = DEFAULT_LIMIT
-    after: str | None = None
+    after: Cursor | None = None
 
 
 class QwiltDialect:

@@ -26,7 +26,7 @@ from gateway.control.dialects.secret_key_shapes import (
 from gateway.control.domain import LARGEST_PAGE, DomainService, KeyWanted, KeyWish
 from gateway.control.errors import Invalid, NotFound
 from gateway.control.http.endpoints import Answer, AnyEndpoint, Call, Endpoint, Nothing
-from gateway.control.http.members import Limit
+from gateway.control.http.members import Cursor, Limit
 from gateway.control.making import CreatedKey
 from gateway.store.listing import Place
 
@@ -37,7 +37,7 @@ class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which part of the list: at most ``limit`` keys, those that follow the key ``after``."""
 
     limit: Limit = LARGEST_PAGE
-    after: str | None = None
+    after: Cursor | None = None
 
 
 class Revocation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.control.http.members import Instant, Lifetime, Name, Text
+from gateway.control.http.members import Instant, Lifetime, Name, RoleName, Text
 from gateway.control.lifetime import rfc3339
 from gateway.control.making import CreatedKey
 from gateway.control.service import RevokedKey
@@ -27,7 +27,7 @@ class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     environment_id: str | None = None
     expires_at: Instant | None = None
     intended_use: Name | None = None
-    permission: str | None = None
+    permission: RoleName | None = None
 
 
 class Rotation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

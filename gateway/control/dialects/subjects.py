@@ -13,7 +13,7 @@ import msgspec
 from gateway.control import grants
 from gateway.control.domain import DomainService
 from gateway.control.http.endpoints import Answer, AnyEndpoint, Call, Endpoint, Nothing
-from gateway.control.http.members import Limit
+from gateway.control.http.members import Cursor, Limit, RoleName
 from gateway.control.subjects import LARGEST_PAGE
 from gateway.store import subjects
 
@@ -28,7 +28,7 @@ class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which part of the list: at most ``limit`` subjects, those whose ids follow ``after``."""
 
     limit: Limit = LARGEST_PAGE
-    after: str | None = None
+    after: Cursor | None = None
 
 
 class RoleWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,7 +37,7 @@ class RoleWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     A key's subject: ``viewer``, ``editor`` or a configured role; a user: ``viewer``, ``editor`` or ``admin``.
     """
 
-    role: str
+    role: RoleName
 
 
 class Subject(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from gateway.control.dialects.tenants import ONE as TENANT
 from gateway.control.domain import DomainService
 from gateway.control.errors import Invalid
 from gateway.control.http.endpoints import Answer, AnyEndpoint, Call, Endpoint, Nothing
-from gateway.control.http.members import Email, Instant, Limit
+from gateway.control.http.members import Cursor, Email, Instant, Limit
 from gateway.control.lifetime import rfc3339
 from gateway.control.members import LARGEST_PAGE, MemberWish
 from gateway.control.names import LONGEST_PASSWORD_BYTES, SHORTEST_PASSWORD
@@ -52,7 +52,7 @@ class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which part of the list: at most ``limit`` users, those that follow the user ``after``."""
 
     limit: Limit = LARGEST_PAGE
-    after: str | None = None
+    after: Cursor | None = None
 
 
 class NewUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
