@@ -23,6 +23,8 @@ LARGEST_BODY_BYTES = 65536
 BODY_TIMEOUT_S = 30.0
 MOST_PARAMETERS = 50
 _JSON_TYPES = frozenset({"application/json", "application/json-patch+json"})
+# What `surrogateescape` makes of bytes that are no UTF-8.
+_ESCAPED = re.compile(r"[\udc80-\udcff]")
 _NO_BYTE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -50,6 +52,8 @@ def read_query(request: web.Request, kind: type[S]) -> S:
     for name, value in _parameters(request):
         if name in said:
             raise FaultError(invalid(shown_name(name), "is given more than once"))
+        if _ESCAPED.search(name + value):
+            raise FaultError(invalid(shown_name(name), "must be UTF-8, percent-encoded"))
         if _CONTROL.search(value):
             raise FaultError(invalid(shown_name(name), "must not hold control characters"))
         said[name] = value
@@ -71,12 +75,12 @@ def converted(value: Any, kind: type[T], *, strict: bool = True) -> T:
 
 
 def _parameters(request: web.Request) -> list[tuple[str, str]]:
-    """Return the parameters of a query as they were sent; what is no UTF-8 is refused, not replaced."""
+    """Return the parameters of a query as they were sent; bytes that are no UTF-8 as lone surrogates."""
     query = request.raw_path.partition("#")[0].partition("?")[2]
     try:
         if _NO_BYTE.search(query):
             raise ValueError
-        return parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS)
+        return parse_qsl(query, keep_blank_values=True, errors="surrogateescape", max_num_fields=MOST_PARAMETERS)
     except ValueError:
         detail = f"The query must be at most {MOST_PARAMETERS} parameters in UTF-8, percent-encoded."
         raise FaultError(Fault(400, "invalid_request", "Invalid request", detail)) from None
