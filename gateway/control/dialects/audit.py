@@ -12,7 +12,7 @@ from msgspec import Meta
 from gateway.control.audit import LARGEST_PAGE
 from gateway.control.domain import DomainService
 from gateway.control.http.endpoints import Answer, AnyEndpoint, Call, Endpoint
-from gateway.control.http.members import Cursor, Instant
+from gateway.control.http.members import Cursor, Instant, Since
 from gateway.control.lifetime import rfc3339, since_when
 from gateway.store.audit import AuditFilter
 from gateway.store.base import AuditRow
@@ -52,7 +52,7 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     actor: str | None = None
     action: str | None = None
     entity: str | None = None
-    since: str | None = None
+    since: Since | None = None
     limit: Annotated[int, Meta(ge=1, le=LARGEST_PAGE)] = DEFAULT_LIMIT
     after: Cursor | None = None
 

@@ -8,10 +8,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from gateway.control.dialects.tenants import ONE, Id
+from gateway.control.dialects.tenants import ONE
 from gateway.control.domain import DomainService
 from gateway.control.http.endpoints import Answer, AnyEndpoint, Call, Endpoint, Nothing
-from gateway.control.http.members import Instant
+from gateway.control.http.members import Id, Instant
 from gateway.control.lifetime import rfc3339
 from gateway.control.names import checked_id
 from gateway.core.tokens import DEFAULT_PREFIX

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.control.http.members import Instant, Lifetime, Name, RoleName, Text
+from gateway.control.http.members import Id, Instant, Lifetime, Name, RoleName, Text
 from gateway.control.lifetime import rfc3339
 from gateway.control.making import CreatedKey
 from gateway.control.service import RevokedKey
@@ -23,8 +23,8 @@ class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
 
     name: Name
     description: Text | None = None
-    tenant_id: str | None = None
-    environment_id: str | None = None
+    tenant_id: Id | None = None
+    environment_id: Id | None = None
     expires_at: Instant | None = None
     intended_use: Name | None = None
     permission: RoleName | None = None

@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from gateway.control.domain import DomainService
 from gateway.control.http.endpoints import Answer, AnyEndpoint, Call, Endpoint, Nothing
-from gateway.control.http.members import Lifetime, Name
+from gateway.control.http.members import Id, Lifetime, Name
 from gateway.control.names import checked_id
 from gateway.control.tenants import WIRE_NAMES
 from gateway.core.policy import MOST_KEYS_PER_USER
@@ -18,8 +18,6 @@ from gateway.store import base
 
 ALL = "/api/1/tenants"
 ONE = f"{ALL}/{{tenant}}"
-Id = Annotated[str, Meta(examples=["acme"], extra_json_schema={"pattern": "^[A-Za-z0-9._-]{1,64}$"})]
-"""What header lines and paths can carry."""
 MostKeys = Annotated[int, Meta(ge=0, le=MOST_KEYS_PER_USER)]
 
 

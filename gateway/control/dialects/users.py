@@ -72,7 +72,7 @@ class UserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     role: Role | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
     password: Password | UnsetType = UNSET
-    default: bool | UnsetType = UNSET
+    default: Annotated[bool, Meta(extra_json_schema={"const": True})] | UnsetType = UNSET
 
     def __repr__(self) -> str:
         return f"UserChange(role={self.role!r}, enabled={self.enabled!r}, default={self.default!r})"

@@ -92,13 +92,19 @@ class Authentication:
     def _check_forgery(self, request: web.Request, session: Session) -> None:
         """Raise FaultError unless a page of ours asks: it knows the token, and says where it is from."""
         # The token is what counts; Origin, which browsers send with every unsafe method, is a second line.
-        shown = request.headers.get(CSRF_HEADER, "")
+        shown = _only(request, CSRF_HEADER)
         known = self._logins.csrf_token(session.jti)
-        origin = request.headers.get("Origin", "")
+        origin = _only(request, "Origin")
         own = self._origins or {f"{request.scheme}://{request.host}"}
         if not hmac.compare_digest(shown.encode("utf-8", "replace"), known.encode()) or origin not in own:
             detail = f"A cookie needs the {CSRF_HEADER} of its session and this server's Origin beside it."
             raise FaultError(Fault(403, "csrf", "Cross-site request refused", detail))
+
+
+def _only(request: web.Request, name: str) -> str:
+    """Return the value of a field whose line came once; no line and several say nothing."""
+    values = request.headers.getall(name, ())
+    return values[0] if len(values) == 1 else ""
 
 
 def _credentials(request: web.Request) -> FieldSection:

@@ -18,9 +18,9 @@ from gateway.core.durations import LONGEST_TEXT
 _VISIBLE = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 _NUMBER = "([0-9]{1,18}%s)?"
 _ISO_DURATION = (
-    "P"
+    "P(?=[0-9T])"
     + "".join(_NUMBER % unit for unit in "YMWD")
-    + "(T"
+    + "(T(?=[0-9])"
     + "".join(_NUMBER % unit for unit in "HM")
     + r"([0-9]{1,18}([.,][0-9]{1,3})?S)?)?"
 )
@@ -60,6 +60,11 @@ Email = Annotated[
     ),
 ]
 """The address that a user logs in with."""
+
+Id = Annotated[
+    str, Meta(min_length=1, examples=["acme"], extra_json_schema={"pattern": "^[A-Za-z0-9._-]{1,64}$"})
+]
+"""The id of a tenant or an environment: what field lines and paths can carry."""
 
 RoleName = Annotated[
     str,
@@ -114,6 +119,16 @@ IsoLifetime = Annotated[
     ),
 ]
 """How long something lasts, as ``003`` writes it."""
+
+Since = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        description="A date and time of RFC 3339, or a duration: so long ago.",
+        examples=["24h", "2026-01-31T12:00:00Z"],
+    ),
+]
+"""From when on."""
 
 Url = Annotated[str, Meta(description="An absolute URL.", extra_json_schema={"format": "uri"})]
 """Where something is."""

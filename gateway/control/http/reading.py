@@ -80,7 +80,9 @@ def _parameters(request: web.Request) -> list[tuple[str, str]]:
     try:
         if _NO_BYTE.search(query):
             raise ValueError
-        return parse_qsl(query, keep_blank_values=True, errors="surrogateescape", max_num_fields=MOST_PARAMETERS)
+        return parse_qsl(
+            query, keep_blank_values=True, errors="surrogateescape", max_num_fields=MOST_PARAMETERS
+        )
     except ValueError:
         detail = f"The query must be at most {MOST_PARAMETERS} parameters in UTF-8, percent-encoded."
         raise FaultError(Fault(400, "invalid_request", "Invalid request", detail)) from None

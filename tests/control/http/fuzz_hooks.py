@@ -12,6 +12,9 @@ import http.client
 import itertools
 import json
 import os
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ WORLD = json.loads(Path(os.environ["FUZZ_WORLD"]).read_text())
 OF_SETTINGS = {"patchKeySettings", "patchKeySettingsApi", "changeTenant"}
 # What changes or ends what it is about gets something new each time; were it a user, it could be a caller.
 CHANGING = {"DELETE", "PATCH", "PUT"}
+ONCE = {"rotateKey"}
 PEOPLE = {"user", "subject"}
 KEY_BODY = {"name": "made to be asked about", "permission": "viewer"}
 PASSWORD = "a password that is long enough"
@@ -105,9 +109,9 @@ MAKERS = {"id": new_key_id, "keyId": new_key_number, "subject": new_subject, "us
 OURS = ("apk_", "subject_")
 
 
-def present(parameter: str, method: str) -> str:
+def present(operation: str, parameter: str, method: str) -> str:
     """Return the id of something that is there."""
-    if method in CHANGING:
+    if method in CHANGING or operation in ONCE:
         return MAKERS[parameter]()
     if parameter not in _lasting:
         _lasting[parameter] = MAKERS[parameter]()
@@ -122,6 +126,8 @@ class Callers:
         operation = case.operation.definition.raw["operationId"]
         if operation.startswith("logIn"):
             return basic(*WORLD["main"]["admins"][0])
+        if operation == "changePassword":
+            return log_in(*WORLD["changer"])
         tenant = tenant_of(operation)
         return tenant.new_token() if operation == "logOut" else tenant.token()
 
@@ -131,13 +137,68 @@ class Callers:
 
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
-    """Have well-formed requests be about something that is there."""
-    if case.meta is None or case.meta.generation.mode is not GenerationMode.POSITIVE:
-        return
+    """Have requests be about something that is there, so that nothing but what is bad in them is refused."""
+    good = case.meta is None or case.meta.generation.mode is GenerationMode.POSITIVE
+    if good:
+        _be_about_something(case)
+    for values in (case.body, case.query):
+        if isinstance(values, dict):
+            _be_plausible(values, PLAIN if good else PLAIN | ORDINARY)
+
+
+def _be_about_something(case: schemathesis.Case) -> None:
     operation, method = case.operation.definition.raw["operationId"], case.method.upper()
     for name, value in (case.path_parameters or {}).items():
         if name in ("tenant", "tenantId"):
             case.path_parameters[name] = tenant_of(operation).id
-        elif not str(value).startswith(OURS) or (name in PEOPLE and method in CHANGING):
+        elif operation in ONCE or not str(value).startswith(OURS) or (name in PEOPLE and method in CHANGING):
             # Else a former answer has told it, and that is what is asked about.
-            case.path_parameters[name] = present(name, method)
+            case.path_parameters[name] = present(operation, name, method)
+
+
+def _be_plausible(values: dict[str, Any], by_name: dict[str, tuple[str, Callable[[], Any]]]) -> None:
+    """Replace what the description allows and the gateway has no use for; what it forbids stays."""
+    for name, (form, made) in by_name.items():
+        value = values.get(name)
+        if isinstance(value, str) and re.fullmatch(form, value, re.DOTALL):
+            values[name] = made()
+            if values[name] is None:
+                del values[name]
+
+
+def _nothing() -> None:
+    """Leave it out."""
+
+
+def _numbered(form: str) -> Callable[[], str]:
+    return lambda: form % next(_names)
+
+
+def _day() -> str:
+    return "P1D"
+
+
+DURATION = r"P.*[0-9][A-Z]"
+NAMED = r".{1,200}"
+PLAIN: dict[str, tuple[str, Callable[[], Any]]] = {
+    **dict.fromkeys(("sub", "tenantId", "environmentId"), (NAMED, _nothing)),
+    **dict.fromkeys(("after", "startingAfter", "endingBefore", "createdByUser"), (NAMED, _nothing)),
+    "expiresAt": (r"[0-9]{4}-.*T.*", lambda: (datetime.now(UTC) + timedelta(days=9)).isoformat()),
+    **dict.fromkeys(
+        ("expiry", "overlap", "max_api_key_expiry", "scim_externalClient_expiry"), (DURATION, _day)
+    ),
+    **dict.fromkeys(("current", "new"), (r".{8,1024}", lambda: str(WORLD["changer"][1]))),
+    "permission": (r".{1,100}", lambda: "viewer"),
+    "role": (r".{1,100}", lambda: "viewer"),
+    "email": (r"[^@:]+@[^@:]+", _numbered("made-up%d@example.com")),
+    "id": (r"[A-Za-z0-9._-]{1,64}", _numbered("made-up-%d")),
+    "prefix": (r"[A-Za-z][A-Za-z0-9_]{0,30}_", _numbered("made_up_%06d_")),
+}
+"""What has to be known, to lie ahead or to be new: member or parameter, its form, and what fits."""
+ORDINARY: dict[str, tuple[str, Callable[[], Any]]] = {
+    "name": (r".{1,100}", lambda: "ordinary"),
+    "description": (r".{0,1000}", lambda: "ordinary"),
+    "intendedUse": (r".{1,100}", lambda: "ordinary"),
+    "password": (r".{8,1024}", lambda: PASSWORD),
+}
+"""What else could be refused in a request that something else is wrong with."""

@@ -45,7 +45,8 @@ def report(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         name: {"id": tenant, "admins": [_admin(world, tenant) for _ in range(callers)]}
         for name, tenant, callers in (("main", "default", CALLERS), ("settings", ACME, 4))
     }
-    (directory / "world.json").write_text(json.dumps({"port": world.port, **people}))
+    known = {"port": world.port, "changer": _admin(world, "default"), **people}
+    (directory / "world.json").write_text(json.dumps(known))
     told = directory / "report.json"
     run = subprocess.run(
         [
