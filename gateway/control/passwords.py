@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -30,8 +28,6 @@ WAITING_PER_THREAD = 64
 LOGIN_THREADS = 1
 LOGINS_WAITING = 256
 """As many logins as this may wait, the last one for some ten seconds; then come back later."""
-LOGIN_NICENESS = 10
-"""Strangers can make logins cost as much as they like: whatever else runs goes first (nice(2))."""
 
 
 class HasherBusyError(Exception):
@@ -41,16 +37,12 @@ class HasherBusyError(Exception):
 class Argon2Pool:
     """Hashes secrets with argon2id, at most ``threads`` at once."""
 
-    def __init__(
-        self, threads: int | None = None, *, waiting_per_thread: int | None = None, niceness: int = 0
-    ) -> None:
-        """Take how many secrets are hashed at once and how many may wait for each; ``niceness``: nice(2)."""
+    def __init__(self, threads: int | None = None, *, waiting_per_thread: int | None = None) -> None:
+        """Take how many secrets are hashed at once, and how many may wait for each thread."""
         self._threads = threads or min(2, os.cpu_count() or 1)
         waiting = WAITING_PER_THREAD if waiting_per_thread is None else waiting_per_thread
         self._most = self._threads * (1 + waiting)
-        self._executor = ThreadPoolExecutor(
-            self._threads, thread_name_prefix="argon2", initializer=_be_nice, initargs=(niceness,)
-        )
+        self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="argon2")
         self._hasher = argon2.PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=LANES)
         self._pending = 0
 
@@ -92,19 +84,11 @@ class Argon2Pool:
 
 
 def login_pool() -> Argon2Pool:
-    """Return the pool that checks passwords: apart from that of new keys, and behind everything else."""
-    return Argon2Pool(LOGIN_THREADS, waiting_per_thread=LOGINS_WAITING, niceness=LOGIN_NICENESS)
+    """Return the pool that checks passwords: apart from that of new keys, which strangers cannot fill."""
+    return Argon2Pool(LOGIN_THREADS, waiting_per_thread=LOGINS_WAITING)
 
 
 def nobodys_hash() -> str:
     """Return the argon2id string of a password that nobody has: to check one against it takes as long."""
     salt, digest = (base64.b64encode(os.urandom(size)).rstrip(b"=").decode() for size in (16, 32))
     return f"$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}${salt}${digest}"
-
-
-def _be_nice(more: int) -> None:
-    """Have this thread go behind its process, however nice that is already."""
-    # On Linux a thread has a niceness of its own (setpriority(2)); elsewhere it would be the process's.
-    if more and sys.platform == "linux":
-        thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + more))

@@ -66,9 +66,7 @@ def logins(count: int, *, rounds: int, seconds: int, say: Callable[[str], None])
         stack.callback(gateway.process.stop)
         seen = {kind: Seen() for kind in ("none", "wrong", "right")}
         faults = 0
-        addresses = (
-            f"127.{a}.{b}.{c}" for a, b, c in itertools.product(range(1, 250), range(250), range(1, 250))
-        )
+        addresses = _addresses()
         for _ in range(rounds):
             for kind, told in seen.items():
                 with _Storm(control, kind, count, addresses) as storm:

@@ -7,9 +7,7 @@ import base64
 import hmac
 import json
 import logging
-import os
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Any
 
 import jwt
@@ -20,7 +18,7 @@ from gateway.control.domain import DomainService
 from gateway.control.errors import Busy, Forbidden, Unauthenticated
 from gateway.control.login import LoggedIn, LoginService, WrongLogin
 from gateway.control.login_tokens import RELOADS, LoginTokens
-from gateway.control.passwords import Argon2Pool, HasherBusyError, login_pool, nobodys_hash
+from gateway.control.passwords import Argon2Pool, HasherBusyError, nobodys_hash
 from gateway.control.signing import Signing
 from gateway.control.throttle import LIMITS, Throttled
 from gateway.core.jws import Claims
@@ -405,15 +403,3 @@ async def test_the_csrf_token_is_of_the_login_and_of_the_pepper(
     assert len(logins.csrf_token("one")) == 64
     replica = LoginService(store, DIGESTER, domain, signing, FastHasher())
     assert replica.csrf_token("one") == logins.csrf_token("one")
-
-
-async def test_the_pool_of_logins_goes_behind_whatever_else_runs() -> None:
-    def niceness(_: str) -> int:
-        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-
-    pool = login_pool()
-    own = os.getpriority(os.PRIO_PROCESS, 0)
-    run: Callable[..., Any] = pool._run
-    assert await run("x", niceness, "x") > own
-    assert os.getpriority(os.PRIO_PROCESS, 0) == own
-    pool.close()

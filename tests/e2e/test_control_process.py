@@ -56,6 +56,12 @@ def by_and_by(happened: Callable[[], bool], within: float) -> bool:
     return True
 
 
+def test_callers_of_backends_go_before_whoever_manages_keys(product: Start) -> None:
+    running = product(control=True)
+    control, callers = control_of(running), running.process.pid
+    assert os.getpriority(os.PRIO_PROCESS, control) > os.getpriority(os.PRIO_PROCESS, callers)
+
+
 def test_the_api_is_back_after_its_process_was_killed_and_no_caller_noticed(product: Start) -> None:
     running = product(control=True)
     key = running.keys.editor
