@@ -1,4 +1,4 @@
-"""Build the parts of a gateway from its settings."""
+"""Build the data path of one process from the settings: its parts, and what they are told of one another."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import os
 import time
 
 from gateway.app.errors import StartError
+from gateway.app.gateway import Gateway
+from gateway.app.issuers import follow_issuers
 from gateway.config.settings import Settings
 from gateway.core.decision import Snapshot
 from gateway.core.model import MILLISECONDS, KeyTable
@@ -16,6 +18,7 @@ from gateway.core.routes import Router
 from gateway.core.tokens import Digester
 from gateway.dataplane.server import Server
 from gateway.keys.clock import boot_clock
+from gateway.keys.feed import Feed
 from gateway.keys.opening import opened_store
 from gateway.keys.peppers import PepperError
 from gateway.keys.verifier import Verifier
@@ -24,6 +27,29 @@ from gateway.store.base import Store, StoreError, StoreUrlError
 from gateway.store.urls import default_store_url
 
 _log = logging.getLogger("gateway.app")
+
+
+async def built_gateway(settings: Settings, stack: contextlib.AsyncExitStack) -> Gateway:
+    """Return a data path that has yet to be started, open until ``stack`` ends. Raises StartError."""
+    store, digester = await open_the_store(settings, stack)
+    table = KeyTable()
+    observer = Observer(open_the_log(settings, stack))
+    verifier = built_verifier(settings, table)
+    stack.callback(verifier.close)
+    follow_issuers(settings, verifier, stack)
+    feed = Feed(
+        store,
+        table,
+        digester,
+        clock=boot_clock,
+        policy=settings.key_policy,
+        propagated=observer.propagated,
+        rekeyed=verifier.rekey,
+    )
+    stack.push_async_callback(feed.stop)
+    server = built_server(settings, table, digester, observer, verifier)
+    stack.callback(server.close)
+    return Gateway(settings, store=store, table=table, observer=observer, feed=feed, server=server)
 
 
 async def open_the_store(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[Store, Digester]:

@@ -8,9 +8,11 @@ import socket
 
 import msgspec
 
+from gateway.app.control import control_url
 from gateway.app.errors import PortTakenError, StartError
 from gateway.config.settings import Address, Settings
 from gateway.dataplane.listeners import bind_tcp, bind_unix, connection_room
+from gateway.store.base import Store
 
 
 class Listeners(msgspec.Struct, frozen=True):
@@ -48,6 +50,15 @@ def bound_address(listener: socket.socket) -> Address:
     """Return where a socket really listens."""
     name = listener.getsockname()
     return Address(host=name[0], port=name[1]) if isinstance(name, tuple) else Address(path=name)
+
+
+def served_at(settings: Settings, listeners: Listeners, store: Store) -> list[str]:
+    """Return where everything is, a line each."""
+    lines = [f"listening on {bound_address(listener)}" for listener in listeners.data]
+    lines.append(f"metrics and health on {bound_address(listeners.ops)}")
+    if listeners.control is not None:
+        lines.append(f"control API at {control_url(settings.control, listeners.control)}")
+    return [*lines, f"keys in {store.location}"]
 
 
 def within_open_files(settings: Settings) -> tuple[Settings, list[str]]:
