@@ -25,6 +25,8 @@ UNREAD_S = 60
 """How long a caller may leave what she was sent unread."""
 LONGEST_FIELD_BYTES = 16384
 """A field line: room for the longest token and what stands before it."""
+LONGEST_TARGET_BYTES = 65536
+"""A request line: far more than any parameter may hold, so that who sends too much is told which one."""
 HANDSHAKE_S = 10.0
 
 
@@ -46,6 +48,7 @@ async def serve(
         "keepalive_timeout": KEEP_ALIVE_S,
         "lingering_time": LINGER_S,
         "max_field_size": LONGEST_FIELD_BYTES,
+        "max_line_size": LONGEST_TARGET_BYTES,
         # Content is never coded here; what says that it is must not become more than was sent.
         "auto_decompress": False,
     }

@@ -78,6 +78,13 @@ async def test_a_head_has_a_largest_field(listener: Listener) -> None:
     assert (await listener.get("/who", f"{HEAD}X-Long: {'x' * 16000}\r\n")).status == 200
 
 
+async def test_a_parameter_that_is_far_too_long_is_told_by_its_name(listener: Listener) -> None:
+    got = await listener.get(f"/open?limit={'1' * 60_000}")
+    assert got.status == 400
+    assert "limit" in got.content.decode()
+    assert (await listener.get(f"/open?limit={'1' * 70_000}")).status == 431
+
+
 async def test_a_head_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "KEEP_ALIVE_S", 0.2)
     async with served(hello) as (port, _):
