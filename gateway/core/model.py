@@ -60,12 +60,17 @@ class LiveKey(msgspec.Struct, frozen=True, gc=False):
     @property
     def key_id(self) -> str | None:
         """Return the key's id (``apk_…``), read back from its identity lines; None for a login."""
-        if not self.who.startswith(_KEY_ID):
-            return None
-        return self.who[len(_KEY_ID) : self.who.index(b"\r", len(_KEY_ID))].decode("ascii")
+        return key_id_of(self.who)
 
 
 _KEY_ID = b"X-Gateway-Key-Id: "
+
+
+def key_id_of(who: bytes) -> str | None:
+    """Return the key's id that identity lines begin with (see `LiveKey`); None for those of a login."""
+    if not who.startswith(_KEY_ID):
+        return None
+    return who[len(_KEY_ID) : who.index(b"\r", len(_KEY_ID))].decode("ascii")
 
 
 class VerifyingKey(msgspec.Struct, frozen=True):

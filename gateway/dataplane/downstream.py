@@ -38,22 +38,26 @@ _BUSY = Phase.BUSY
 
 
 class Downstream(JudgedCaller):
-    """One connection of a caller, as a sequence of requests."""
+    """One connection of a caller, as a sequence of requests.
+
+    Attributes:
+        exchange: the request that is under way, if any.
+    """
 
     __slots__ = (
         "_at",
         "_blank_lines",
         "_buffer",
-        "_exchange",
         "_fields",
         "_half_closed",
+        "exchange",
     )
 
     def __init__(self, server: Server) -> None:
         super().__init__(server)
         self._buffer = b""
         self._at = 0
-        self._exchange: Exchange | None = None
+        self.exchange: Exchange | None = None
         self._fields: FieldSection | None = None
         self._blank_lines = 0
         self._half_closed = False
@@ -82,8 +86,8 @@ class Downstream(JudgedCaller):
         """Take bytes: of the content under way, or of the next head."""
         phase = self.phase
         if phase is _BUSY:
-            assert self._exchange is not None
-            rest = self._exchange.on_request_data(data)
+            assert self.exchange is not None
+            rest = self.exchange.on_request_data(data)
             if rest:
                 self._append(rest)
         elif phase is _IDLE or phase is _HEAD:
@@ -108,8 +112,8 @@ class Downstream(JudgedCaller):
 
     def eof_received(self) -> bool:
         """Take a half-close: a request that is whole is still answered (RFC 9112 §9.6)."""
-        if self._exchange is not None:
-            self._half_closed = self._exchange.request_complete
+        if self.exchange is not None:
+            self._half_closed = self.exchange.request_complete
         elif self.phase is _PROVING:
             self._half_closed = self.held_is_whole()
         elif self.phase is _IDLE and self._buffer:
@@ -123,7 +127,7 @@ class Downstream(JudgedCaller):
         """Forget the connection; an exchange that is under way has nobody to answer."""
         self.phase = Phase.CLOSED
         self.server.forget(self)
-        exchange, self._exchange = self._exchange, None
+        exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.on_caller_gone()
         else:
@@ -132,16 +136,16 @@ class Downstream(JudgedCaller):
     def pause_writing(self) -> None:
         """Stop the backend: the caller does not keep up."""
         self.write_paused = True
-        if self._exchange is not None:
-            self._exchange.on_writing_paused()
+        if self.exchange is not None:
+            self.exchange.on_writing_paused()
         elif self.phase <= _HEAD:
             self.deadline = self.server.clock() + self.server.timeouts.body_stall
 
     def resume_writing(self) -> None:
         """Let the backend go on."""
         self.write_paused = False
-        if self._exchange is not None:
-            self._exchange.on_writing_resumed()
+        if self.exchange is not None:
+            self.exchange.on_writing_resumed()
         elif self.phase <= _HEAD:
             self.renew_deadline()
             self.advance()
@@ -150,8 +154,8 @@ class Downstream(JudgedCaller):
 
     def on_deadline(self, now: float) -> None:
         """Act on what did not happen in time."""
-        if self._exchange is not None:
-            self._exchange.on_deadline(now)
+        if self.exchange is not None:
+            self.exchange.on_deadline(now)
         elif self.phase is _HEAD and not self.write_paused:
             self._refuse_message(Reason.REQUEST_TIMEOUT, now)
         elif self.phase is _PROVING:
@@ -250,7 +254,7 @@ class Downstream(JudgedCaller):
     ) -> None:
         """Set a request going that was let in, with what is there of its content."""
         self.phase = _BUSY
-        self._exchange = exchange = Exchange(self, head, forward, request_id, started_at, now)
+        self.exchange = exchange = Exchange(self, head, forward, request_id, started_at, now)
         if not head.fields.has_body:
             exchange.start(b"", now)
         else:
@@ -260,7 +264,7 @@ class Downstream(JudgedCaller):
 
     def on_exchange_done(self, *, keep: bool, now: float) -> None:
         """Go on after a response that is whole."""
-        self._exchange = None
+        self.exchange = None
         if self.reading_held:
             self.release_reading()
         if not keep:
@@ -273,7 +277,7 @@ class Downstream(JudgedCaller):
 
     def on_exchange_cut_off(self, *, reset: bool) -> None:
         """End after a response that broke off."""
-        self._exchange = None
+        self.exchange = None
         self.cut_off(reset=reset)
 
     # -- Refusals.

@@ -165,6 +165,14 @@ class Exchange(RequestRelay):
 
     # -- Endings.
 
+    def on_no_longer_let_in(self, reason: Reason) -> None:
+        """End: what let the request in would not do so now (see `Review`).
+
+        Who has heard nothing yet is told why; a response that has begun is cut off.
+        """
+        self._server.observer.exchange_ended(reason)
+        self._fail(reason)
+
     def _fail(self, reason: Reason) -> None:
         """End with a refusal, or cut the caller off where the response has begun."""
         now = self._server.clock()

@@ -53,13 +53,17 @@ class Held:
 
 
 class JudgedCaller(AnsweredCaller):
-    """A caller's connection that lets a request go on only when `decide` forwards it."""
+    """A caller's connection that lets a request go on only when `decide` forwards it.
 
-    __slots__ = ("_held_request", "_proof")
+    Attributes:
+        proof: what the credential lines of its last request were found to prove.
+    """
+
+    __slots__ = ("_held_request", "proof")
 
     def __init__(self, server: Server) -> None:
         super().__init__(server)
-        self._proof = Proof()
+        self.proof = Proof()
         self._held_request: Held | None = None
 
     @abc.abstractmethod
@@ -84,7 +88,7 @@ class JudgedCaller(AnsweredCaller):
 
     def _judge(self, head: RequestHead, request_id: bytes, now: float, asked: int = 0) -> bool:
         server, fields = self.server, head.fields
-        decision = decide(head, server.snapshot, now, self._proof)
+        decision = decide(head, server.snapshot, now, self.proof)
         if not isinstance(decision, Forward):
             if isinstance(decision, Reject):
                 return self.refuse(decision.reason, head, request_id, now, decision.key)
@@ -94,6 +98,8 @@ class JudgedCaller(AnsweredCaller):
         length, limit = fields.content_length, server.limits.body_bytes
         if length > 0 and (length >= ENDLESS or (limit is not None and length > limit)):
             return self.refuse(Reason.BODY_TOO_LARGE, head, request_id, now, decision.key)
+        if decision.key is not None:
+            server.used.add(decision.key.who)
         self.begin(head, decision, request_id, now if self.phase is _IDLE else self.head_since, now)
         return False
 

@@ -34,7 +34,7 @@ JOIN_MAX = 16384
 
 
 class RequestRelay(Borrower):
-    """One request that was let in, on its way to the backend."""
+    """One request that was let in, on its way to the backend; ``decided_at`` is when, on the boot clock."""
 
     __slots__ = (
         "_answered",
@@ -42,7 +42,6 @@ class RequestRelay(Borrower):
         "_chunks",
         "_connection",
         "_continued",
-        "_decided_at",
         "_decided_on",
         "_done",
         "_down",
@@ -60,6 +59,7 @@ class RequestRelay(Borrower):
         "_status",
         "bytes_in",
         "bytes_out",
+        "decided_at",
         "head",
         "method",
         "request_complete",
@@ -89,7 +89,7 @@ class RequestRelay(Borrower):
         self.bytes_in = 0
         self.bytes_out = 0
         self._forward = forward
-        self._decided_at = now
+        self.decided_at = now
         self._decided_on = server.snapshot.keys.version
         self._pool = server.pools[forward.route.upstream]
         self._connection: UpstreamConnection | None = None
@@ -220,7 +220,7 @@ class RequestRelay(Borrower):
     def _is_still_let_in(self, now: float) -> bool:
         """Decide again where time has passed or keys have changed since (design §5)."""
         snapshot = self._server.snapshot
-        if now - self._decided_at <= DECISION_MAX_S and self._decided_on == snapshot.keys.version:
+        if now - self.decided_at <= DECISION_MAX_S and self._decided_on == snapshot.keys.version:
             return True
         decision = decide(self.head, snapshot, now)
         if not isinstance(decision, Forward):

@@ -15,11 +15,13 @@ from email.utils import formatdate
 
 from gateway.core.decision import Snapshot
 from gateway.core.limits import Limits, Timeouts
+from gateway.core.model import key_id_of
 from gateway.dataplane.connection import Outbox
 from gateway.dataplane.downstream import Downstream
 from gateway.dataplane.judging import VerifyFunction
 from gateway.dataplane.listeners import BACKLOG, turn_away
 from gateway.dataplane.pool import Pool
+from gateway.dataplane.reviewing import Review
 from gateway.observe import Observer
 
 TICK_S = 0.1
@@ -39,6 +41,7 @@ class Server:
         epoch_offset_s: epoch seconds less the boot clock's.
         date: the time now as IMF-fixdate, renewed by the timer.
         pseudonym: this instance's name in ``Via``.
+        used: the identity lines of those who were let in since `take_used`.
     """
 
     def __init__(
@@ -81,6 +84,8 @@ class Server:
         self.date = b""
         self.pseudonym = b"gw-" + secrets.token_hex(6).encode()
         self.connections: set[Downstream] = set()
+        self.used: set[bytes] = set()
+        self._review = Review(self)
         self._request_prefix = secrets.token_hex(8).encode() + b"-"
         self._requests = 0
         self.epoch_offset_s = 0.0
@@ -94,6 +99,11 @@ class Server:
         """Return an id that no other request of any instance has: a random prefix and a counter."""
         self._requests += 1
         return b"%b%010x" % (self._request_prefix, self._requests)
+
+    def take_used(self) -> list[str]:
+        """Return the ids of the keys that were used since this was asked last."""
+        used, self.used = self.used, set()
+        return [key_id for who in used if (key_id := key_id_of(who)) is not None]
 
     # -- Connections.
 
@@ -140,6 +150,7 @@ class Server:
                 connection.on_deadline(now)
         for pool in self.pools.values():
             pool.sweep(now)
+        self._review.go_on(now)
 
     async def stop_accepting(self) -> None:
         """Take in what has queued at the listeners, then close them."""

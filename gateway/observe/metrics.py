@@ -86,6 +86,14 @@ class _GatewayCollector(Collector):
         for reason, count in observer.rejections.items():
             rejections.add_metric((reason,), count)
         yield rejections
+        ended = CounterMetricFamily(
+            "gateway_connections_ended",
+            "Requests under way that were ended because their key would no longer be let in, by reason.",
+            labels=("reason",),
+        )
+        for reason, count in observer.ended.items():
+            ended.add_metric((reason,), count)
+        yield ended
 
     def _upstream_families(self) -> Iterator[Metric]:
         observer = self._observer

@@ -30,6 +30,19 @@ OTHER_METHOD = b"other"
 
 # Every upstream has these at zero from the start; they are the words of three reasons, less "upstream_".
 UPSTREAM_ERROR_KINDS = ("unreachable", "timeout", "protocol_error")
+# Why what is under way is ended; these are there at zero from the start.
+ENDING_REASONS = (
+    Reason.KEY_REVOKED,
+    Reason.KEY_EXPIRED,
+    Reason.KEY_UNKNOWN,
+    Reason.TOKEN_INVALID,
+    Reason.TOKEN_EXPIRED,
+    Reason.HOLDER_DISABLED,
+    Reason.PERMISSION_DENIED,
+    Reason.ROUTE_DENIED,
+    Reason.KEY_TABLE_STALE,
+    Reason.OVERLOADED,
+)
 
 RequestLabels = tuple[str, bytes, int]
 
@@ -60,6 +73,7 @@ class Observer:
         "access_log",
         "config_loaded_at",
         "durations",
+        "ended",
         "propagation",
         "rejections",
         "requests",
@@ -73,6 +87,7 @@ class Observer:
         self.requests: dict[RequestLabels, int] = {}
         self.durations: dict[str, Histogram] = {}
         self.rejections: dict[str, int] = dict.fromkeys((reason.value for reason in Reason), 0)
+        self.ended: dict[str, int] = dict.fromkeys((reason.value for reason in ENDING_REASONS), 0)
         self.upstream_durations: dict[str, Histogram] = {}
         self.upstream_errors: dict[tuple[str, str], int] = {}
         self.propagation = Histogram(PROPAGATION_BOUNDS)
@@ -116,6 +131,10 @@ class Observer:
         """Count a failure of an upstream; ``kind`` one of ``UPSTREAM_ERROR_KINDS`` or another fixed word."""
         labels = (upstream, kind)
         self.upstream_errors[labels] = self.upstream_errors.get(labels, 0) + 1
+
+    def exchange_ended(self, reason: Reason) -> None:
+        """Count an exchange that was ended because what let it in would not do so any more."""
+        self.ended[reason.value] = self.ended.get(reason.value, 0) + 1
 
     def propagated(self, seconds: float) -> None:
         """Note how long a change took from its commit to being visible here, on the store's clock."""
