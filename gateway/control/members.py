@@ -164,7 +164,7 @@ class MemberService(PermissionService):
         if wish.role is not None:
             role = checked_role(wish.role)
             row = audit("user.role", {"role": role.word})
-            works.append(people.change_role(user.id, tenant, role, now, row))
+            works.append(people.change_role(user.id, tenant, role, row))
         if wish.enabled is not None:
             row = audit("user.enable" if wish.enabled else "user.disable")
             changes = {"disabled_at": None if wish.enabled else user.disabled_at or now}

@@ -88,10 +88,10 @@ class SubjectService(KeyService):
             raise Invalid("role", f"must be one of {', '.join(ROLES)} for a user")
         grants.check_admin(principal)
         if role is not subject.permission:
-            tenant, now = principal.tenant_id, self.now_ms()
+            tenant = principal.tenant_id
             detail = {"role": role.word, "before": subject.role}
             audit = self._audit(actor, "user.role", "user", subject.id, tenant, detail=detail)
-            work = people.change_role(subject.id, tenant, role, now, audit)
+            work = people.change_role(subject.id, tenant, role, audit)
             try:
                 await self._store.write(people.keeps_an_admin(tenant, work))
             except UnknownEntityError:

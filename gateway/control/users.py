@@ -136,7 +136,7 @@ class UserService(TenantService):
         user, permission = (await self.show_user(email)).user, checked_role(role)
         detail = {"role": permission.word}
         audit = self._audit(actor, "user.role", "user", user.id, tenant, detail=detail)
-        return await self._told(people.change_role(user.id, tenant, permission, self.now_ms(), audit))
+        return await self._told(people.change_role(user.id, tenant, permission, audit))
 
     async def enable_user(self, actor: Actor, email: str, *, enabled: bool) -> Person:
         """Disable a user, or enable her again; the keys that act as her are refused meanwhile.

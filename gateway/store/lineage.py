@@ -45,7 +45,7 @@ def rotate_key(
     if found := (yield Query("successor", (key_id,))):
         raise DuplicateError("successor", found[0][0])
     yield Query("end_key", (key_id, min(old.expires_at, ends_at), at))
-    yield from recorded(audit_of("key.rotate", key_id), at)
+    yield from recorded(audit_of("key.rotate", key_id))
     kept = yield from insert_key(successor, audit_of("key.create", successor.id), cap=cap)
     rows = yield Query("key", (key_id,))
     return key_of(rows[0]), kept
@@ -71,7 +71,7 @@ def remove_key(key_id: str, at: int, by: str, audit_of: AuditOf) -> Steps[KeyRec
     """Revoke a key unless that was done before, and show it no longer. Raises UnknownEntityError."""
     yield from revoke_key(key_id, at, by, audit_of("key.revoke", key_id))
     if (yield Query("remove_key", (key_id, at))):
-        yield from recorded(audit_of("key.remove", key_id), at)
+        yield from recorded(audit_of("key.remove", key_id))
     rows = yield Query("key", (key_id,))
     return key_of(rows[0])
 

@@ -21,7 +21,7 @@ def end_token(jti: str, user_id: str, expires_at: int, at: int, audit: AuditRow)
     yield Query("prune_ended_tokens", (at - ENDED_KEPT_MS,))
     done = yield Query("end_token", (jti, user_id, expires_at, at))
     if done:
-        yield from recorded(audit, at)
+        yield from recorded(audit)
     return bool(done)
 
 

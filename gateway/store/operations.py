@@ -51,7 +51,7 @@ def insert_key(record: KeyRecord, audit: AuditRow, *, cap: int | None = None) ->
             raise UnknownEntityError("environment", record.environment_id)
     record = msgspec.structs.replace(record, number=numbers[0][0])
     yield Query("insert_key", values_of(record))
-    yield from recorded(audit, record.created_at)
+    yield from recorded(audit)
     return record
 
 
@@ -77,7 +77,7 @@ def change_key(key_id: str, description: str, at: int, audit: AuditRow) -> Steps
     rows = yield Query("key", (key_id,))
     if not rows:
         raise UnknownEntityError("key", key_id)
-    yield from recorded(audit, at)
+    yield from recorded(audit)
     return key_of(rows[0])
 
 
@@ -109,7 +109,7 @@ def insert_keys(records: Sequence[KeyRecord], actor: Actor) -> Steps[int]:
     first = head[0][0] - len(numbered) + 1
     yield Query(
         "insert_change",
-        [(first + i, secrets.token_hex(8), "key", r.id, at) for i, r in enumerate(numbered)],
+        [(first + i, secrets.token_hex(8), "key", r.id) for i, r in enumerate(numbered)],
         many=True,
     )
     yield Query("insert_audit", values_of(audit_row(actor, "key.import", "key", f"{len(numbered)} keys", at)))
@@ -123,7 +123,7 @@ def revoke_key(key_id: str, at: int, by: str, audit: AuditRow) -> Steps[tuple[Ke
     if not rows:
         raise UnknownEntityError("key", key_id)
     if done:
-        yield from recorded(audit, at)
+        yield from recorded(audit)
     return key_of(rows[0]), bool(done)
 
 
@@ -131,7 +131,7 @@ def insert_tenant(tenant: Tenant, audit: AuditRow) -> Steps[None]:
     """Keep a new tenant."""
     if not (yield Query("insert_tenant", values_of(tenant))):
         raise DuplicateError("tenant", tenant.id)
-    yield from recorded(audit, tenant.created_at)
+    yield from recorded(audit)
 
 
 def change_tenant(tenant_id: str, changes: Mapping[str, Any], at: int, audit: AuditRow) -> Steps[Tenant]:
@@ -150,7 +150,7 @@ def change_tenant(tenant_id: str, changes: Mapping[str, Any], at: int, audit: Au
         tenant.updated_at,
     )
     yield Query("update_tenant", values)
-    yield from recorded(audit, at)
+    yield from recorded(audit)
     return tenant
 
 
@@ -160,7 +160,7 @@ def insert_environment(environment: Environment, audit: AuditRow) -> Steps[None]
         raise UnknownEntityError("tenant", environment.tenant_id)
     if not (yield Query("insert_environment", values_of(environment))):
         raise DuplicateError("environment", environment.id)
-    yield from recorded(audit, environment.created_at)
+    yield from recorded(audit)
 
 
 def migration(step: Migration, at: int) -> Steps[None]:
@@ -238,11 +238,11 @@ def environment_of(row: Row) -> Environment:
     return Environment(**dict(zip(Environment.__struct_fields__, row, strict=True)))
 
 
-def recorded(audit: AuditRow, at: int) -> Steps[None]:
+def recorded(audit: AuditRow) -> Steps[None]:
     """Write the audit row and the change of what was just done, so that one is not without the other."""
     yield Query("insert_audit", values_of(audit))
     head = yield Query("take_change_numbers", (1,))
-    yield Query("insert_change", (head[0][0], secrets.token_hex(8), audit.kind, audit.entity, at))
+    yield Query("insert_change", (head[0][0], secrets.token_hex(8), audit.kind, audit.entity))
 
 
 def values_of(record: msgspec.Struct) -> tuple[Any, ...]:

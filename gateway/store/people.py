@@ -67,7 +67,7 @@ def add_user(user: User, membership: Membership, audit: AuditRow) -> Steps[Perso
     if not (yield Query("insert_user", values_of(user))):
         raise DuplicateError("user", user.email)
     yield Query("insert_membership", values_of(membership))
-    yield from recorded(audit, user.created_at)
+    yield from recorded(audit)
     return Person(user, (membership,))
 
 
@@ -79,7 +79,7 @@ def join(membership: Membership, audit: AuditRow) -> Steps[Person]:
         raise DuplicateError("member", f"{found.user.email} of {membership.tenant_id}")
     if found.user.default_tenant_id is None:
         yield from _update(found.user, {"default_tenant_id": membership.tenant_id}, membership.created_at)
-    yield from recorded(audit, membership.created_at)
+    yield from recorded(audit)
     return (yield from _known(membership.user_id))
 
 
@@ -90,15 +90,15 @@ def change_user(user_id: str, changes: Mapping[str, Any], at: int, audit: AuditR
     if tenant_id is not None and found.role_in(tenant_id) is None:
         raise UnknownEntityError("membership", tenant_id)
     yield from _update(found.user, changes, at)
-    yield from recorded(audit, at)
+    yield from recorded(audit)
     return (yield from _known(user_id))
 
 
-def change_role(user_id: str, tenant_id: str, role: Permission, at: int, audit: AuditRow) -> Steps[Person]:
+def change_role(user_id: str, tenant_id: str, role: Permission, audit: AuditRow) -> Steps[Person]:
     """Change what a user is in a tenant. Raises UnknownEntityError (membership)."""
     if not (yield Query("update_membership", (user_id, tenant_id, role.word))):
         raise UnknownEntityError("membership", tenant_id)
-    yield from recorded(audit, at)
+    yield from recorded(audit)
     return (yield from _known(user_id))
 
 
@@ -131,7 +131,7 @@ def leave(
     for key_id in taken:
         yield from revoke_key(key_id, at, by, audit_of("key.revoke", "key", key_id))
     yield from _update(found.user, _after_leaving(found.user, stays, at), at)
-    yield from recorded(audit_of("user.leave" if stays else "user.remove", "user", user_id), at)
+    yield from recorded(audit_of("user.leave" if stays else "user.remove", "user", user_id))
     now = yield from person(user_id)
     assert now is not None
     return now, taken

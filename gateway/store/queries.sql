@@ -1,5 +1,6 @@
 -- Every text that reads or changes a store, by name, for both engines.
 -- Parameters are $1, $2, …; a text that must differ carries its engine: "-- name: x [sqlite]".
+-- Where time is the store's own, it is its clock at that statement, in epoch milliseconds.
 
 -- name: key
 SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
@@ -161,8 +162,19 @@ ORDER BY id DESC LIMIT $7
 -- name: take_change_numbers
 UPDATE change_counter SET number = number + $1 RETURNING number
 
--- name: insert_change
-INSERT INTO changes (number, id, kind, entity, at) VALUES ($1, $2, $3, $4, $5)
+-- name: insert_change [sqlite]
+INSERT INTO changes (number, id, kind, entity, at)
+VALUES ($1, $2, $3, $4, CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER))
+
+-- name: insert_change [postgres]
+INSERT INTO changes (number, id, kind, entity, at)
+VALUES ($1, $2, $3, $4, CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT))
+
+-- name: store_now [sqlite]
+SELECT CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)
+
+-- name: store_now [postgres]
+SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)
 
 -- name: change_head
 SELECT change_counter.number, changes.id FROM change_counter

@@ -30,5 +30,5 @@ def keep_signing_key(key: SigningKey, audit: AuditRow, *, rotate: bool) -> Steps
         return active[-1]
     yield Query("retire_signing_keys", (key.created_at,))
     yield Query("insert_signing_key", values_of(key))
-    yield from recorded(audit, key.created_at)
+    yield from recorded(audit)
     return key

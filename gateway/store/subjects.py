@@ -80,7 +80,7 @@ def give_role(
     for record in records:
         if (record.role, record.permission) != (role, permission):
             yield Query("give_key_role", (record.id, role, permission.word, at))
-            yield from recorded(audit_of(record), at)
+            yield from recorded(audit_of(record))
     return (yield from subject(tenant_id, subject_id, at))
 
 

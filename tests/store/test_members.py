@@ -50,7 +50,7 @@ def renamed(person: Person) -> Any:
 
 def demoted(person: Person, tenant: str = "default") -> Any:
     row = audit("user.role", "user", person.user.id)
-    return people.change_role(person.user.id, tenant, VIEWER, now_ms(), row)
+    return people.change_role(person.user.id, tenant, VIEWER, row)
 
 
 async def test_pages_hold_the_members_of_one_tenant_by_address(store: Store) -> None:

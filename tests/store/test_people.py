@@ -114,7 +114,7 @@ async def test_a_default_tenant_is_one_of_hers(store: Store) -> None:
     with pytest.raises(UnknownEntityError):
         await store.write(people.change_user(ann.id, {"default_tenant_id": "acme"}, 9, audit()))
     with pytest.raises(UnknownEntityError):
-        await store.write(people.change_role(ann.id, "acme", Permission.ADMIN, 9, audit()))
+        await store.write(people.change_role(ann.id, "acme", Permission.ADMIN, audit()))
 
 
 async def test_a_follower_sees_what_users_are_now(store: Store) -> None:
@@ -127,7 +127,7 @@ async def test_a_follower_sees_what_users_are_now(store: Store) -> None:
     viewer = [(ann.id, "default", "viewer")]
     changes: list[tuple[Steps[Any], list[Standing]]] = [
         (
-            people.change_role(ann.id, "default", Permission.VIEWER, 9, audit(kind="user", entity=ann.id)),
+            people.change_role(ann.id, "default", Permission.VIEWER, audit(kind="user", entity=ann.id)),
             viewer,
         ),
         (people.change_user(ann.id, {"disabled_at": 9}, 9, audit(kind="user", entity=ann.id)), []),
