@@ -107,5 +107,5 @@ def built_server(
         observer=observer,
         clock=boot_clock,
         report=_log.warning,
-        verify=verifier.verify,
+        verify=lambda wanted, done, _: verifier.verify(wanted, done),
     )

@@ -101,14 +101,15 @@ async def _decided(
     import asyncio
 
     from gateway.core.decision import decide
-    from gateway.core.model import Reject
+    from gateway.core.model import Reject, Verify
     from gateway.core.refusals import Reason
-    from gateway.core.sessions import Verify
+    from gateway.core.sessions import VerifySignature
     from gateway.keys.clock import boot_clock
 
     decision = decide(head, snapshot, boot_clock())
     if not isinstance(decision, Verify):
         return decision, []
+    assert isinstance(decision, VerifySignature), "no key is cold here"
     told: asyncio.Future[Reason | None] = asyncio.get_running_loop().create_future()
     verifier.verify(decision, told.set_result)
     await told

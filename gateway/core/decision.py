@@ -9,18 +9,28 @@ maker of `Forward`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
+from gateway.core.cold import ColdProofs
 from gateway.core.credentials import read_credential
 from gateway.core.envelope import has_token_shape
 from gateway.core.http1 import RequestHead
-from gateway.core.model import MILLISECONDS, Freshness, KeyTable, LiveKey, Permission, Reject, Role
+from gateway.core.model import (
+    MILLISECONDS,
+    Freshness,
+    KeyTable,
+    LiveKey,
+    Permission,
+    Reject,
+    Role,
+    Verify,
+)
 from gateway.core.refusals import Reason
 from gateway.core.routes import Route, Router, within
 from gateway.core.section import FieldSection
-from gateway.core.sessions import Session, Sessions, Verify
+from gateway.core.sessions import Session, Sessions
 from gateway.core.target import rewrite_target
 from gateway.core.tokens import DEFAULT_PREFIX, Digester, is_opaque
 
@@ -34,7 +44,9 @@ class Snapshot(msgspec.Struct, frozen=True):
     """Everything a decision may read; replaced whole when the configuration changes.
 
     ``keys`` is the live table, the one part that changes in place (its writer is the feed), with
-    ``sessions``, the login tokens that have been proven (their writer is the verifier).
+    ``sessions``, the login tokens that have been proven (their writer is the verifier), and ``cold``,
+    what argon2id has shown (its writer is the prover). ``found_older`` is told a key that was found
+    by its digest under an older pepper, and its token.
     """
 
     router: Router
@@ -43,6 +55,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     digester: Digester
     freshness: Freshness = Freshness()
     sessions: Sessions = msgspec.field(default_factory=Sessions)
+    cold: ColdProofs = msgspec.field(default_factory=ColdProofs)
+    found_older: Callable[[LiveKey, bytes], None] = lambda _key, _token: None
 
 
 class Forward(msgspec.Struct, frozen=True, gc=False):
@@ -61,10 +75,14 @@ Decision = Forward | Reject | Verify
 
 
 class Unproven(msgspec.Struct, frozen=True, gc=False):
-    """A token of JWS form that is no key of the table, and not proven (yet); its ``repr`` keeps it."""
+    """A token that is no key of the table, and not proven (yet); its ``repr`` keeps it.
+
+    It has JWS form, or a cold key's locator: then ``wanted`` is what has to be proven.
+    """
 
     token: bytes
     digest: bytes
+    wanted: Verify | None = None
 
     def __repr__(self) -> str:
         return "Unproven(***)"
@@ -88,7 +106,7 @@ class Proof(msgspec.Struct, gc=False):
 
 
 def decide(head: RequestHead, snapshot: Snapshot, now: float, proof: Proof | None = None) -> Decision:
-    """Judge one request. `Verify` asks for a signature to be checked, and to be asked again then.
+    """Judge one request. `Verify` asks for the credential to be proven, and to be asked again then.
 
     Args:
         head: the request head, which is well-formed.
@@ -193,9 +211,30 @@ def _find(
     key = table.by_digest.get(digest)
     if key is not None:
         return key
+    if snapshot.digester.has_older or table.cold:
+        found = _find_elsewhere(token, digest, snapshot)
+        if found is not None:
+            return found
     if not has_token_shape(token):
         return _KEY_UNKNOWN
     return snapshot.sessions.proven.get(digest) or Unproven(token, digest)
+
+
+def _find_elsewhere(token: bytes, digest: bytes, snapshot: Snapshot) -> LiveKey | Unproven | None:
+    """Look for a key that is known by an older pepper's digest, or whose digest is not known at all."""
+    table = snapshot.keys
+    for older in snapshot.digester.older_digests(token):
+        key = table.by_digest.get(older)
+        if key is not None:
+            snapshot.found_older(key, token)
+            return key
+    if not table.cold:
+        return None
+    key = snapshot.cold.key(digest, table)
+    if key is not None:
+        return key
+    wanted = snapshot.cold.wanted(token, digest, table)
+    return Unproven(token, digest, wanted) if wanted is not None else None
 
 
 def _bearer(found: Session | Unproven | Reason, snapshot: Snapshot, now: float) -> LiveKey | Reject | Verify:
@@ -213,12 +252,21 @@ def _bearer(found: Session | Unproven | Reason, snapshot: Snapshot, now: float) 
         ended = found.token_id is not None and found.token_id in table.ended_tokens
         return Reject(Reason.TOKEN_INVALID, bearer) if ended else bearer
     if isinstance(found, Unproven):
-        judged = snapshot.sessions.judge(found.token, found.digest, table.store_offset_s + now)
+        judged = found.wanted or _judge_signed(found, snapshot, now)
         if isinstance(judged, Verify):
             return judged if age <= snapshot.freshness.bound_s else Reject(Reason.KEY_TABLE_STALE)
         found = judged
     # What is not known may have been made since: so it is said only while the table is fresh.
     return Reject(found if age <= snapshot.freshness.fresh_s else Reason.KEY_TABLE_STALE)
+
+
+def _judge_signed(found: Unproven, snapshot: Snapshot, now: float) -> Verify | Reason:
+    """Judge a token of JWS form: a login token, or a key that is known by its id alone."""
+    table = snapshot.keys
+    judged = snapshot.sessions.judge(found.token, found.digest, table.store_offset_s + now)
+    if judged is _KEY_UNKNOWN and table.cold:
+        return snapshot.cold.wanted_of_signed(found.token, found.digest, table) or judged
+    return judged
 
 
 def _may_be_key(token: bytes, table: KeyTable) -> bool:

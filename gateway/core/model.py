@@ -86,11 +86,28 @@ class TenantState(msgspec.Struct, frozen=True):
     api_keys_enabled: bool = True
 
 
+class ColdKey(msgspec.Struct, frozen=True, gc=False):
+    """A key whose digest is not known, so that argon2id must prove who shows it; its ``repr`` keeps the hash.
+
+    ``locator`` is the leading part of its token, of a signed token the key's id; ``verifier`` is the
+    token's argon2id string.
+    """
+
+    key: LiveKey
+    locator: bytes
+    verifier: str
+
+    def __repr__(self) -> str:
+        return f"ColdKey({self.key.key_id!r})"
+
+
 class KeyTable:
     """The keys by digest, with a single writer: the feed. Readers never see half a change.
 
     Attributes:
         by_digest: HMAC-SHA-256(pepper, token) → the key.
+        cold: locator → the key, of those whose digest is not known.
+        cold_lengths: how long the locators of cold keys are that stand at the beginning of a token.
         tenants: tenant id → its state.
         users: user id → tenant id → what she is there now; only those who are something somewhere.
         signing_keys: kid → the public half of each key that signs or signed login tokens.
@@ -103,6 +120,8 @@ class KeyTable:
 
     __slots__ = (
         "by_digest",
+        "cold",
+        "cold_lengths",
         "ended_tokens",
         "prefixes",
         "signing_keys",
@@ -115,6 +134,8 @@ class KeyTable:
 
     def __init__(self) -> None:
         self.by_digest: dict[bytes, LiveKey] = {}
+        self.cold: dict[bytes, ColdKey] = {}
+        self.cold_lengths: tuple[int, ...] = ()
         self.tenants: dict[str, TenantState] = {}
         self.users: dict[str, dict[str, Permission]] = {}
         self.signing_keys: dict[str, VerifyingKey] = {}
@@ -140,3 +161,12 @@ class Reject(msgspec.Struct, frozen=True, gc=False):
 
     reason: Reason
     key: LiveKey | None = None
+
+
+class Verify(msgspec.Struct, frozen=True):
+    """Nothing speaks against a credential, but it has yet to be proven; its kinds say how.
+
+    ``digest`` is that of the token.
+    """
+
+    digest: bytes

@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.core.envelope import KEY_AUDIENCE, Envelope, TrustedIssuer, read_unverified
 from gateway.core.jws import Claims, examine
-from gateway.core.model import KeyTable, LiveKey, Permission
+from gateway.core.model import KeyTable, LiveKey, Permission, Verify
 from gateway.core.refusals import Reason
 
 
@@ -42,16 +42,15 @@ class Session(msgspec.Struct, frozen=True):
         return self.editor if standing >= Permission.EDITOR else self.viewer
 
 
-class Verify(msgspec.Struct, frozen=True):
+class VerifySignature(Verify, frozen=True):
     """Nothing speaks against a login token but that its signature has not been checked. Its repr keeps it."""
 
-    digest: bytes
     envelope: Envelope
     issuer: TrustedIssuer
     claims: Claims
 
     def __repr__(self) -> str:
-        return f"Verify(issuer={self.claims.issuer!r}, kid={self.claims.kid!r})"
+        return f"VerifySignature(issuer={self.claims.issuer!r}, kid={self.claims.kid!r})"
 
 
 class Sessions:
@@ -79,7 +78,7 @@ class Sessions:
         self.issuers: Mapping[str, TrustedIssuer] = {} if issuers is None else issuers
         self.key_missed = key_missed
 
-    def judge(self, token: bytes, digest: bytes, now_s: float) -> Verify | Reason:
+    def judge(self, token: bytes, digest: bytes, now_s: float) -> VerifySignature | Reason:
         """Judge a token that is neither a key of the table nor proven; ``now_s`` is the store's clock.
 
         Returns KEY_UNKNOWN for a JWT key, TOKEN_INVALID or TOKEN_EXPIRED; else it must be verified.
@@ -95,7 +94,7 @@ class Sessions:
             return claims
         if digest in self.refused:
             return Reason.TOKEN_INVALID
-        return Verify(digest, envelope, self.issuers[claims.issuer], claims)
+        return VerifySignature(digest, envelope, self.issuers[claims.issuer], claims)
 
     def _note_missing_key(self, envelope: Envelope) -> None:
         issuer = self.issuers.get(envelope.issuer or "")

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 DEFAULT_PREFIX = "gw_live_"
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -54,41 +55,92 @@ def is_opaque(token: bytes, prefix: bytes) -> bool:
     return check == zlib.crc32(token[:-CHECK_DIGITS])
 
 
+class Digests(NamedTuple):
+    """The digests of one token that its record keeps, each with the id of its pepper.
+
+    ``older`` is there while a rotation of peppers is not finished: gateways that have only one of
+    both peppers find the key all the same.
+    """
+
+    digest: bytes
+    pepper_id: str
+    older_digest: bytes | None = None
+    older_pepper_id: str | None = None
+
+
 class Digester:
     """HMAC-SHA-256 under each pepper, newest first; the peppers themselves never show.
 
     The two SHA-256 states of each HMAC are prepared once and copied, which costs a third of
     ``hmac.new`` (RFC 2104 §2: H(K xor opad, H(K xor ipad, text))).
+
+    Attributes:
+        pepper_ids: a fingerprint of each pepper, which is no secret, newest first.
+        has_older: there are several.
     """
 
-    __slots__ = ("_states", "pepper_ids")
+    __slots__ = ("_by_id", "_derives", "_older", "_states", "has_older", "pepper_ids")
 
-    def __init__(self, peppers: Sequence[bytes]) -> None:
-        """Take the peppers, newest first, each at least 32 bytes; raises ValueError otherwise."""
+    def __init__(self, peppers: Sequence[bytes], *, derives: str | None = None) -> None:
+        """Take the peppers, newest first, each at least 32 bytes and none twice; raises ValueError otherwise.
+
+        ``derives`` is the id of the one that other keys are derived from; the newest unless said.
+        """
         if not peppers or any(len(pepper) < MINIMUM_PEPPER_BYTES for pepper in peppers):
             raise ValueError(f"each pepper must have at least {MINIMUM_PEPPER_BYTES} bytes")
-        self._states = tuple(_hmac_states(pepper) for pepper in peppers)
-        self.pepper_ids = tuple(_hmac(states, b"gateway pepper id")[:4].hex() for states in self._states)
+        states = [_hmac_states(pepper) for pepper in peppers]
+        self.pepper_ids = tuple(_hmac(each, b"gateway pepper id")[:4].hex() for each in states)
+        self._by_id = dict(zip(self.pepper_ids, states, strict=True))
+        if len(self._by_id) < len(states):
+            raise ValueError("a pepper is there twice")
+        self._states, *self._older = states
+        self.has_older = bool(self._older)
+        self._derives = self._by_id[derives or self.pepper_ids[0]]
 
     def digest(self, token: bytes) -> bytes:
         """Return the 32-byte digest of ``token`` under the newest pepper."""
-        inner, outer = self._states[0]
+        inner, outer = self._states
         inner = inner.copy()
         inner.update(token)
         outer = outer.copy()
         outer.update(inner.digest())
         return outer.digest()
 
-    def check_value(self) -> bytes:
-        """Return what ties a store to its newest pepper: a digest of a constant."""
-        return _hmac(self._states[0], b"gateway pepper check")
+    def older_digests(self, token: bytes) -> Iterator[bytes]:
+        """Yield the digest of ``token`` under each older pepper in turn."""
+        for states in self._older:
+            yield _hmac(states, token)
 
-    def derived_key(self, label: bytes) -> bytes:
-        """Return 32 bytes for one other use of the newest pepper, which ``label`` names."""
-        return _hmac(self._states[0], b"gateway derived key: " + label)
+    def digests(self, token: bytes) -> dict[str, bytes]:
+        """Return the digest of ``token`` under each pepper, by its id, newest first."""
+        return {pepper_id: _hmac(states, token) for pepper_id, states in self._by_id.items()}
+
+    def check_value(self) -> bytes:
+        """Return what ties a store to the newest pepper."""
+        return _hmac(self._states, b"gateway pepper check")
+
+    def check_values(self) -> dict[str, bytes]:
+        """Return what ties a store to each pepper, by its id: a digest of a constant."""
+        return {
+            pepper_id: _hmac(states, b"gateway pepper check") for pepper_id, states in self._by_id.items()
+        }
+
+    def derived_key(self, label: bytes, pepper_id: str | None = None) -> bytes:
+        """Return 32 bytes for one other use of a pepper, which ``label`` names; KeyError for one not here."""
+        states = self._derives if pepper_id is None else self._by_id[pepper_id]
+        return _hmac(states, b"gateway derived key: " + label)
 
     def __repr__(self) -> str:
         return f"Digester(pepper_ids={self.pepper_ids!r})"
+
+
+def kept_digests(digests: Mapping[str, bytes], in_use: Sequence[str]) -> Digests | None:
+    """Choose the digests that a record keeps; None where none is under a pepper in use.
+
+    ``digests`` are a token's by pepper; ``in_use`` the store's peppers, oldest first.
+    """
+    found = [Digests(digests[pepper_id], pepper_id) for pepper_id in reversed(in_use) if pepper_id in digests]
+    return Digests(*found[0][:2], *found[1][:2]) if len(found) > 1 else found[0] if found else None
 
 
 _States = tuple["hashlib._Hash", "hashlib._Hash"]

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING
 from gateway.core.decision import Forward, Proof, decide
 from gateway.core.grammar import ENDLESS
 from gateway.core.http1 import RequestHead
-from gateway.core.model import Reject
+from gateway.core.model import Reject, Verify
 from gateway.core.refusals import Reason
-from gateway.core.sessions import Verify
 from gateway.dataplane.answers import AnsweredCaller
 from gateway.dataplane.caller import Phase
 
 if TYPE_CHECKING:
     from gateway.dataplane.server import Server
 
-VerifyFunction = Callable[[Verify, Callable[[Reason | None], None]], bool]
-"""Has a signature checked: False when too many wait; else tells later, with a reason where it cannot."""
+VerifyFunction = Callable[[Verify, Callable[[Reason | None], None], str], bool]
+"""Has a credential proven that comes from an address: False when too many wait; else tells later, with a
+reason where it cannot."""
 
 # A check takes less than a millisecond once its turn comes; who waits longer is told so, in seconds.
 PROVING_S = 5.0
@@ -113,7 +113,7 @@ class JudgedCaller(AnsweredCaller):
             self.phase = _PROVING
             self.deadline = now + PROVING_S
         told = functools.partial(self._on_verified, held)
-        if held.asked > _ASKED_MAX or not self.server.verify(wanted, told):
+        if held.asked > _ASKED_MAX or not self.server.verify(wanted, told, self.peer):
             return self.refuse(Reason.OVERLOADED, held.head, held.request_id, now)
         self._held_request = held
         self.hold_reading()

@@ -15,9 +15,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gateway.core.decision import Forward, decide
-from gateway.core.model import Reject
+from gateway.core.model import Reject, Verify
 from gateway.core.refusals import Reason
-from gateway.core.sessions import Verify
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.judging import PROVING_S
 from gateway.dataplane.request_relay import DECISION_MAX_S
@@ -73,9 +72,9 @@ class Review:
         elif isinstance(decision, Reject):
             exchange.on_no_longer_let_in(decision.reason)
         else:
-            self._have_checked(exchange, decision, now)
+            self._have_checked(exchange, decision, connection.peer, now)
 
-    def _have_checked(self, exchange: Exchange, wanted: Verify, now: float) -> None:
+    def _have_checked(self, exchange: Exchange, wanted: Verify, peer: str, now: float) -> None:
         """Have a token checked that was proven, and pushed out since by thousands of others.
 
         The next pass sees what came of it; one that is not proven for too long is not believed.
@@ -85,7 +84,7 @@ class Review:
             exchange.on_no_longer_let_in(Reason.OVERLOADED)
             return
         self._unproven[exchange] = since
-        self._server.verify(wanted, _nothing_to_do)
+        self._server.verify(wanted, _nothing_to_do, peer)
 
 
 def _nothing_to_do(_: Reason | None) -> None:

@@ -54,11 +54,11 @@ class Server:
         observer: Observer,
         clock: Callable[[], float],
         report: Callable[[str], None] = lambda _: None,
-        verify: VerifyFunction = lambda _wanted, _done: False,
+        verify: VerifyFunction = lambda _wanted, _done, _source: False,
     ) -> None:
         """Take what the connections share, on the running loop; ``targets`` are host and port by upstream.
 
-        ``verify`` has the signatures of login tokens checked.
+        ``verify`` has credentials proven.
         """
         self.snapshot = snapshot
         self.limits = limits

@@ -23,7 +23,7 @@ from gateway.core.envelope import TrustedIssuer
 from gateway.core.jws import Claims, own_issuer, signature_holds
 from gateway.core.model import KeyTable, LiveKey, Permission
 from gateway.core.refusals import Reason
-from gateway.core.sessions import Session, Sessions, Verify
+from gateway.core.sessions import Session, Sessions, VerifySignature
 from gateway.keys.table import field_text
 
 OWN_ISSUER = "gateway"
@@ -95,7 +95,7 @@ class Verifier:
         self._external = {issuer.issuer: issuer for issuer in issuers}
         self._replace({**self._external, self._issuer: self.sessions.issuers[self._issuer]})
 
-    def verify(self, wanted: Verify, done: Done) -> bool:
+    def verify(self, wanted: VerifySignature, done: Done) -> bool:
         """Have a signature checked; False when too many wait.
 
         ``done`` is called on the running loop, never from here: with None when it is worth deciding
@@ -119,14 +119,14 @@ class Verifier:
         self._waiting.clear()
         self._executor.shutdown(cancel_futures=True)
 
-    def _on_checked(self, wanted: Verify, check: asyncio.Future[bool]) -> None:
+    def _on_checked(self, wanted: VerifySignature, check: asyncio.Future[bool]) -> None:
         reason = self._learn(wanted, check)
         loop = asyncio.get_running_loop()
         for done in self._waiting.pop(wanted.digest, ()):
             # Each on its own: a fault of one must not keep the others waiting.
             loop.call_soon(done, reason)
 
-    def _learn(self, wanted: Verify, check: asyncio.Future[bool]) -> Reason | None:
+    def _learn(self, wanted: VerifySignature, check: asyncio.Future[bool]) -> Reason | None:
         """Note what was found; None when the decision should be made again."""
         if check.cancelled():
             return Reason.OVERLOADED

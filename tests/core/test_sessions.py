@@ -14,7 +14,7 @@ from gateway.core.jws import signature_holds
 from gateway.core.model import KeyTable, LiveKey, Permission, TenantState
 from gateway.core.refusals import Reason
 from gateway.core.section import FieldSection
-from gateway.core.sessions import Sessions, Verify
+from gateway.core.sessions import Sessions, VerifySignature
 from gateway.keys.verifier import session_of
 from tests.core.test_decision import DIGESTER, a_head, a_snapshot, live_key, put
 from tests.core.tokens import KID, NOW_S, claims, ours, private_key, signed
@@ -50,7 +50,7 @@ def a_login_snapshot(table: KeyTable) -> Snapshot:
 
 def verified(decision: Decision, snapshot: Snapshot) -> bool:
     """Do what the verifier does with a decision."""
-    assert isinstance(decision, Verify), decision
+    assert isinstance(decision, VerifySignature), decision
     holds = signature_holds(decision.envelope, decision.issuer)
     if holds:
         snapshot.sessions.proven[decision.digest] = session_of(decision.claims, decision.issuer)
@@ -63,14 +63,14 @@ def asked(line: str, token: bytes, snapshot: Snapshot, now: float = BOOT) -> Dec
     """Return the decision after the verifier has had its say."""
     head = a_head(line, token.decode())
     decision = decide(head, snapshot, now)
-    if isinstance(decision, Verify):
+    if isinstance(decision, VerifySignature):
         verified(decision, snapshot)
         decision = decide(head, snapshot, now)
     return decision
 
 
 def outcome(decision: Decision) -> str:
-    assert not isinstance(decision, Verify)
+    assert not isinstance(decision, VerifySignature)
     return decision.route.name if isinstance(decision, Forward) else decision.reason.value
 
 
@@ -294,7 +294,7 @@ def test_remembering_a_proof_changes_no_decision_about_a_login(
             last = head.fields
             decision = decide(head, snapshot, now, proof)
             assert repr(decision) == repr(decide(head, snapshot, now))
-            if isinstance(decision, Verify):
+            if isinstance(decision, VerifySignature):
                 verified(decision, snapshot)
         elif step == "stand":
             table.users = {ANN: {"default": Permission[what]}} if what else {}

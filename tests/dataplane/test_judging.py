@@ -12,7 +12,7 @@ from gateway.core.limits import Limits, Timeouts
 from gateway.core.model import KeyTable, Permission, Role, TenantState
 from gateway.core.refusals import Reason
 from gateway.core.routes import Route, Router
-from gateway.core.sessions import Sessions, Verify
+from gateway.core.sessions import Sessions, VerifySignature
 from gateway.core.tokens import Digester
 from gateway.dataplane.caller import Phase
 from gateway.dataplane.downstream import Downstream
@@ -31,11 +31,11 @@ class Verifying:
     """Stands where the verifier does, and tells when the test says so."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[Verify, Callable[[Reason | None], None]]] = []
+        self.asked: list[tuple[VerifySignature, Callable[[Reason | None], None]]] = []
         self.full = False
         self.sessions = Sessions(issuers={"gateway": ours()})
 
-    def verify(self, wanted: Verify, done: Callable[[Reason | None], None]) -> bool:
+    def verify(self, wanted: VerifySignature, done: Callable[[Reason | None], None], _source: str) -> bool:
         if not self.full:
             self.asked.append((wanted, done))
         return not self.full

@@ -12,7 +12,7 @@ import pytest
 from gateway.core.jws import own_issuer
 from gateway.core.model import KeyTable, VerifyingKey
 from gateway.core.refusals import Reason
-from gateway.core.sessions import Verify
+from gateway.core.sessions import VerifySignature
 from gateway.keys.verifier import Verifier
 from tests.core.test_sessions import EXTERNAL, external
 from tests.core.tokens import KID, NOW_S, TTL_MS, claims, private_key, public_pem, signed
@@ -34,9 +34,9 @@ def verifier(table: KeyTable) -> Iterator[Verifier]:
     verifier.close()
 
 
-def wanted(verifier: Verifier, token: bytes, digest: bytes = b"") -> Verify:
+def wanted(verifier: Verifier, token: bytes, digest: bytes = b"") -> VerifySignature:
     found = verifier.sessions.judge(token, digest or token, NOW_S)
-    assert isinstance(found, Verify), found
+    assert isinstance(found, VerifySignature), found
     return found
 
 
