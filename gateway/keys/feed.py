@@ -1,15 +1,15 @@
 """Keep the key table in step with the store: the table's single writer.
 
-One task reads what changed, applies it on the event loop in slices, and stamps the table with the
-time at which the read *began*. When reading fails the table keeps what it has and ages; a decision
-computes that age itself. Imports ``core`` and ``store`` only.
+One task reads what changed and applies it on the event loop. Where the history is not known (at the
+start, or after a restored backup) everything is read again by a second task, beside the changes.
+When reading fails the table keeps what it has and ages; a decision computes that age itself. Imports
+``core`` and ``store`` only.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 from collections.abc import Callable
 
@@ -17,21 +17,14 @@ from gateway.core.model import KeyTable
 from gateway.core.policy import DEFAULT_POLICY, KeyPolicy
 from gateway.core.tokens import Digester
 from gateway.keys.clock import boot_clock
-from gateway.keys.table import Entry, EntryBuilder, TableWriter
-from gateway.store.base import (
-    KEPT_AFTER_END_MS,
-    Delta,
-    Follower,
-    Position,
-    Reload,
-    Store,
-    StoreError,
-    TokenFacts,
-    Unchanged,
-)
+from gateway.keys.replica import Replica
+from gateway.store.base import Follower, Reload, Store, StoreError
 
-POLL_INTERVAL_S = 0.2
+POLL_S = 2.0
+GATHER_S = 0.02
+"""How long changes may gather behind others: a thousand a second cost fifty reads, not a thousand."""
 SWEEP_INTERVAL_S = 3600.0
+_LOADS_A_SYNC = 3
 
 _log = logging.getLogger("gateway.keys")
 
@@ -44,7 +37,6 @@ class Feed:
         store_up: whether the last read succeeded; False before any.
         last_error: why it did not, one sentence; None while the store is up.
         failed_reads: how many reads failed so far.
-        loads: how many full loads were begun.
     """
 
     def __init__(
@@ -54,146 +46,174 @@ class Feed:
         digester: Digester,
         *,
         clock: Callable[[], float] = boot_clock,
-        interval_s: float = POLL_INTERVAL_S,
+        poll_s: float = POLL_S,
         policy: KeyPolicy = DEFAULT_POLICY,
         propagated: Callable[[float], None] = lambda _: None,
         rekeyed: Callable[[], None] = lambda: None,
     ) -> None:
         """Take a migrated store; ``clock`` is the boot clock that ages are measured on.
 
-        ``policy`` holds for tenants that set nothing of their own. ``propagated`` is told the seconds
-        from the newest applied change's commit to its visibility here; ``rekeyed`` that the table's
-        signing keys have been replaced, before anybody else runs.
+        ``poll_s``: a silent store is asked after so many seconds. ``policy`` holds for tenants that set
+        nothing of their own. ``propagated`` is told the seconds from each applied change's being
+        written to its visibility here; ``rekeyed`` that the table's signing keys have been replaced,
+        before anybody else runs.
         """
-        self.synced = asyncio.Event()
         self.store_up = False
         self.last_error: str | None = None
         self.failed_reads = 0
-        self.loads = 0
-        self._propagated = propagated
-        self._rekeyed = rekeyed
         self._store = store
-        self._table = table
-        self._writer = TableWriter(table, policy)
-        self._pepper_check = digester.check_value()
+        self._checks = digester.check_values()
         self._clock = clock
-        self._interval_s = interval_s
-        self._build = EntryBuilder()
+        self._poll_s = poll_s
+        self._replica = Replica(
+            table, policy, pepper_ids=digester.pepper_ids, propagated=propagated, rekeyed=rekeyed
+        )
+        self.synced = self._replica.synced
         self._follower: Follower = store.follow(clock)
-        self._position: Position | None = None
         self._swept_at = clock()
+        self._moved = False
+        self._load: asyncio.Task[None] | None = None
+        self._load_error: str | None = None
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def loads(self) -> int:
+        """Return how many full loads were begun."""
+        return self._replica.loads
+
+    @property
+    def loading(self) -> bool:
+        """Tell whether everything is being read (again)."""
+        return self._load is not None
+
+    @property
+    def canary_at(self) -> int:
+        """Return when the newest canary that arrived was written (epoch ms, the store's clock); 0: none."""
+        return self._replica.canary_at
 
     def start(self) -> None:
         """Begin to follow; ``synced`` tells when the table is whole."""
         self._task = asyncio.create_task(self._run(), name="key feed")
 
     async def stop(self) -> None:
-        """Stop following and close the connection; safe to call twice."""
+        """Stop following and close the connections; safe to call twice."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await _ended(task)
+        await self._end_load()
         with contextlib.suppress(StoreError):
             await self._follower.close()
 
     async def sync(self) -> None:
-        """Read once and apply everything that was committed before. Raises StoreError."""
-        try:
-            await self._sync()
-        except StoreError as error:
-            self._went_down(str(error))
-            raise
-        self._came_up()
+        """Read until everything that was committed before is in the table. Raises StoreError."""
+        for _ in range(_LOADS_A_SYNC):
+            await self._turn()
+            if self._load is not None:
+                await self._load
+                if self._load_error is not None:
+                    raise StoreError(self._load_error)
+                if self._replica.position is not None:
+                    continue  # what changed meanwhile may not have been read
+            if self._replica.whole:
+                return
+        raise StoreError(f"the change log of the store {self._store.location} cannot be followed")
 
     async def _run(self) -> None:
         while True:
             try:
-                await self.sync()
+                await self._turn()
                 await self._sweep_sometimes()
             except StoreError:
-                pass  # told by ``sync``; the table ages meanwhile
+                pass  # told by the turn; the table ages meanwhile
             except Exception as error:
-                # A fault of ours must not end the feed: that would close the gateway for good.
-                _log.exception("the key feed failed and goes on")
-                self._went_down(f"internal error: {type(error).__name__}")
-            await asyncio.sleep(self._interval_s)
+                self._failed(error)
+            await self._wait()
 
-    async def _sync(self) -> None:
-        while True:
+    async def _wait(self) -> None:
+        """Wait until there may be something to read."""
+        try:
+            if self._moved:
+                await asyncio.sleep(GATHER_S)
+            await self._follower.changed(self._poll_s)
+        except Exception as error:
+            self._failed(error)
+            await asyncio.sleep(self._poll_s)
+
+    async def _turn(self) -> None:
+        """Apply what changed, and begin to read everything where that is due. Raises StoreError."""
+        self._moved = False
+        replica = self._replica
+        try:
+            await self._catch_up()
+            if self._load is None and not (replica.whole and replica.position is not None):
+                await self._begin_load()
+                await self._catch_up()
+        except StoreError as error:
+            self._went_down(str(error))
+            raise
+        if self._load_error is None:
+            self._came_up()
+
+    async def _catch_up(self) -> None:
+        """Apply everything that follows the position that is known; with another history there is none."""
+        replica, more = self._replica, True
+        while more and (position := replica.position) is not None:
             started = self._clock()
-            if self._position is None:
-                offset_s = await self._load()
-            else:
-                outcome = await self._follower.poll(self._position, self._build)
-                if isinstance(outcome, Reload):
-                    _log.warning("reading all keys again: %s", outcome.why)
-                    self._position = None
-                    continue
-                offset_s = outcome.offset_s
-                if self._apply(outcome):
-                    continue
-            self._stamp(started, offset_s)
-            return
+            outcome = await self._follower.poll(position, replica.build)
+            if isinstance(outcome, Reload):
+                _log.warning("reading all keys again: %s", outcome.why)
+                replica.lose()
+                await self._end_load()
+                return
+            more = replica.apply(outcome, started, self._clock())
+            self._moved = self._moved or replica.position != position
 
-    async def _load(self) -> float:
-        """Read everything: upsert in place, marked with the load's number, then drop what it lacked."""
-        self.loads += 1
-        self._build.load = self.loads
+    async def _begin_load(self) -> None:
+        """Open a snapshot of everything and take its head; a task of its own goes on with the keys.
+
+        Nothing else is read meanwhile: changes that were read before are in the snapshot, and those
+        that are read later are newer than all of it.
+        """
+        self._replica.count_load()
+        started = self._clock()
         start = await self._follower.begin_load()
-        if start.pepper_check is not None and start.pepper_check != self._pepper_check:
+        # By the oldest in use every key is known that has a digest at all.
+        if start.peppers and self._checks.get(start.peppers[0][0]) != start.peppers[0][1]:
             raise StoreError(f"the store {self._store.location} was made with another pepper")
-        async with contextlib.aclosing(self._follower.batches(self._build)) as batches:
-            self._writer.apply_scopes(start.scopes)
-            self._writer.apply_users(start.users)
-            self._apply_tokens(start.tokens)
-            async for batch in batches:
-                self._writer.apply_keys(batch)
-        await self._writer.sweep_unseen(self.loads)
-        self._position = start.position
-        return start.offset_s
+        self._replica.begin_load(start, started)
+        self._load = asyncio.create_task(self._read_keys(), name="key load")
 
-    def _apply(self, outcome: Unchanged | Delta[Entry]) -> bool:
-        """Apply what was read; tell whether more waits."""
-        if isinstance(outcome, Unchanged):
-            return False
-        if outcome.scopes is not None:
-            self._writer.apply_scopes(outcome.scopes)
-        if outcome.users is not None:
-            self._writer.apply_users(outcome.users)
-        if outcome.tokens is not None:
-            self._apply_tokens(outcome.tokens)
-        self._writer.apply_keys(outcome.keys)
-        if outcome.position != self._position:
-            now_s = self._clock() + outcome.offset_s
-            self._propagated(max(0.0, now_s - outcome.latest_at / 1000))
-            self._position = outcome.position
-        return outcome.more
+    async def _read_keys(self) -> None:
+        """Stream the snapshot's keys into the table."""
+        try:
+            async with contextlib.aclosing(self._follower.batches(self._replica.build)) as batches:
+                async for batch in batches:
+                    self._replica.apply_loaded(batch)
+            await self._replica.end_load()
+            self._load_error = None
+            self._came_up()
+        except StoreError as error:
+            self._load_error = str(error)
+            self._went_down(self._load_error)
+        except Exception as error:
+            self._failed(error)
+            self._load_error = self.last_error
+        finally:
+            self._load = None
 
-    def _apply_tokens(self, tokens: TokenFacts) -> None:
-        self._writer.apply_tokens(tokens)
-        if tokens.signing_keys is not None:
-            self._rekeyed()
-
-    def _stamp(self, started: float, offset_s: float) -> None:
-        first = self._table.synced_at is None
-        # Never back: a clock that is set back must not bring an expired key to life again.
-        self._table.store_offset_s = offset_s if first else max(offset_s, self._table.store_offset_s)
-        self._table.synced_at = started
-        if first:
-            # What was loaded lives long: out of the collector's sight.
-            gc.collect()
-            gc.freeze()
-            self.synced.set()
+    async def _end_load(self) -> None:
+        await _ended(self._load)
+        self._load = None
 
     async def _sweep_sometimes(self) -> None:
         now = self._clock()
         if now - self._swept_at >= SWEEP_INTERVAL_S:
             self._swept_at = now
-            now_ms = int((now + self._table.store_offset_s) * 1000)
-            self._writer.drop_ended_tokens(now_ms)
-            await self._writer.sweep_ended(now_ms - KEPT_AFTER_END_MS)
+            await self._replica.sweep_ended(now)
+
+    def _failed(self, error: Exception) -> None:
+        # A fault of ours must not end the feed: that would close the gateway for good.
+        _log.exception("the key feed failed and goes on")
+        self._went_down(f"internal error: {type(error).__name__}")
 
     def _went_down(self, sentence: str) -> None:
         self.failed_reads += 1
@@ -207,3 +227,10 @@ class Feed:
             _log.warning("the keys can be read again")
         self.store_up = True
         self.last_error = None
+
+
+async def _ended(task: asyncio.Task[None] | None) -> None:
+    """Cancel a task and wait for its end, without taking its cancellation for one's own."""
+    if task is not None:
+        task.cancel()
+        await asyncio.wait([task])

@@ -35,9 +35,13 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class LiveRow(msgspec.Struct, frozen=True, gc=False):
-    """What the key table needs of one key."""
+    """What the key table needs of one key.
 
-    digest: bytes
+    ``verifier`` is there for a cold key alone, whose digests count no more; ``locator`` then too, and
+    for every key that changed.
+    """
+
+    digest: bytes | None
     id: str
     subject_id: str
     tenant_id: str
@@ -47,6 +51,11 @@ class LiveRow(msgspec.Struct, frozen=True, gc=False):
     expires_at: int
     revoked_at: int | None
     sub_type: str = "apiKey"
+    pepper_id: str | None = None
+    older_digest: bytes | None = None
+    older_pepper_id: str | None = None
+    locator: str | None = None
+    verifier: str | None = None
 
 
 class Scopes(msgspec.Struct, frozen=True):
@@ -94,7 +103,8 @@ class Delta(msgspec.Struct, Generic[T], frozen=True):
     """What followed a position: ``scopes`` is None when no tenant or environment
     changed, ``users`` when no user did, ``tokens`` when nothing about login tokens did.
 
-    ``more`` says that further changes wait. ``latest_at`` is when the newest one was committed.
+    ``more`` says that further changes wait. ``committed_at`` has when each change was written and
+    ``canary_at`` when the newest canary among them was, if any, on the store's clock.
     """
 
     position: Position
@@ -103,7 +113,8 @@ class Delta(msgspec.Struct, Generic[T], frozen=True):
     users: Users | None
     tokens: TokenFacts | None
     more: bool
-    latest_at: int
+    committed_at: list[int]
+    canary_at: int | None
     offset_s: float
 
 
@@ -114,29 +125,45 @@ class Reload(msgspec.Struct, frozen=True):
 
 
 class LoadStart(msgspec.Struct, frozen=True):
-    """The head of a full load, read in the same snapshot as the keys that follow."""
+    """The head of a full load, read in the same snapshot as the keys that follow.
+
+    ``peppers`` are those in use, oldest first: id and check value. ``canary_at`` is when the newest
+    canary was written, on the store's clock; 0 before any.
+    """
 
     position: Position
     scopes: Scopes
     users: Users
     tokens: TokenFacts
-    pepper_check: bytes | None
+    peppers: tuple[tuple[str, bytes], ...]
+    canary_at: int
     offset_s: float
 
 
 class Follower(Protocol):
-    """Reads what a key table needs, on a connection of its own that never writes.
+    """Reads what a key table needs, on connections of its own that never write.
 
-    ``offset_s`` in its results is the store's clock (epoch seconds) less the boot clock. Every
+    One load and one ``poll`` may be under way at the same time, on a connection each. ``offset_s`` in
+    their results is the store's clock (epoch seconds) less the boot clock. Unless said otherwise a
     method raises StoreError when the store could not be read.
     """
+
+    async def changed(self, within_s: float) -> None:
+        """Return when something may have changed, at the latest after ``within_s`` seconds.
+
+        It is a hint that saves waiting and proves nothing; a store that is out is no error here.
+        """
+        ...
 
     async def poll(self, position: Position, build: Callable[[LiveRow], T]) -> Unchanged | Delta[T] | Reload:
         """Return what follows ``position``; ``build`` runs on each key, off the event loop."""
         ...
 
     async def begin_load(self) -> LoadStart:
-        """Open a snapshot for a full load: of the keys that live or ended less than 30 days ago."""
+        """Open a snapshot for a full load: of the keys that live or ended less than 30 days ago.
+
+        One that was opened before and not read to its end is closed.
+        """
         ...
 
     def batches(self, build: Callable[[LiveRow], T]) -> AsyncGenerator[list[T], None]:
@@ -144,5 +171,5 @@ class Follower(Protocol):
         ...
 
     async def close(self) -> None:
-        """Give the connection back."""
+        """Give the connections back."""
         ...
