@@ -13,8 +13,11 @@ from typing import Any
 
 import pytest
 
+from tests.postgres import lone_postgres, postgres_database, postgres_server, postgres_url
 from tests.wire.backend import Backend
 from tests.wire.product import Keys, Product
+
+__all__ = ["lone_postgres", "postgres_database", "postgres_server", "postgres_url"]
 
 HASTY = {
     "limits": {"head_bytes": 2048, "header_lines": 20, "target_bytes": 512, "body_bytes": 65536},

@@ -18,7 +18,9 @@ def run(**flags: Any) -> None:
     settings = settings_of(flags)
     check_servable(settings)
     from gateway import app
+    from gateway.cli.service import checked_store
 
+    checked_store(settings)
     try:
         code = app.run(settings)
     except app.StartError as error:

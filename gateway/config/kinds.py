@@ -177,6 +177,21 @@ def whole(minimum: int, maximum: int) -> Kind:
     return Kind(read, schema, lambda value: value)
 
 
+def whole_or(word: str, minimum: int, maximum: int) -> Kind:
+    """Return the kind of a whole number, or of the one word that may stand in its place."""
+    number = whole(minimum, maximum)
+
+    def read(node: Node, name: str) -> int | str:
+        if node.value == word:
+            return word
+        text = text_of(node, name, f"a whole number or {word}")
+        if not _DIGITS.fullmatch(text) or not minimum <= int(text) <= maximum:
+            wrong(name, node, f"`{text}` is neither a whole number from {minimum} to {maximum} nor {word}")
+        return int(text)
+
+    return Kind(read, {"anyOf": [number.schema, {"const": word}]}, lambda value: value)
+
+
 def _read_switch(node: Node, name: str) -> bool:
     text = text_of(node, name, "true or false")
     if text not in ("true", "false"):
@@ -219,14 +234,21 @@ def one_text(wanted: str) -> Kind:
     return Kind(lambda node, name: text_of(node, name, wanted), {"type": "string", "minLength": 1})
 
 
+_STORE_SCHEMES = ("sqlite", "postgresql", "postgres")
+_STORE_EXAMPLES = ["sqlite:///var/lib/gateway/gateway.db", "postgresql://gateway@db.internal:5432/gateway"]
+
+
 def _read_store_url(node: Node, name: str) -> str:
+    """Read the URL of a store by its kind alone: what else it says, the store's engine checks."""
     text = text_of(node, name, "a store's URL such as sqlite:///var/lib/gateway/gateway.db")
     scheme, colon, rest = text.partition(":")
-    if colon and scheme in ("postgresql", "postgres"):
-        unsupported(f"{name} of a {scheme} database", node)
-    if scheme != "sqlite" or not rest.strip("/"):  # the text itself may hold a password, so it is not told
+    if not colon or scheme not in _STORE_SCHEMES or not rest.strip("/"):
+        # The text itself may hold a password, so it is not told.
         wrong(
-            name, node, "this is not a store's URL; write sqlite:///path/to/gateway.db or sqlite:gateway.db"
+            name,
+            node,
+            "this is not a store's URL; write sqlite:///path/to/gateway.db, sqlite:gateway.db"
+            " or postgresql://user@host:5432/database",
         )
     return text
 
@@ -244,4 +266,6 @@ ADDRESSES = Kind(
 )
 LIFETIME = Kind(_read_lifetime, {"type": "string", "examples": ["P1Y", "30d", "PT24H"]})
 SWITCH = Kind(_read_switch, {"type": "boolean"}, lambda value: value)
-STORE_URL = Kind(_read_store_url, {"type": "string", "pattern": "^sqlite:"})
+STORE_URL = Kind(
+    _read_store_url, {"type": "string", "pattern": f"^({'|'.join(_STORE_SCHEMES)}):", "examples": _STORE_EXAMPLES}
+)

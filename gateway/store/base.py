@@ -151,18 +151,12 @@ class Store(Protocol):
         """
         ...
 
-    async def pepper_check(self) -> bytes | None:
-        """Return the check value of the pepper that the store is tied to; None when to none yet."""
-        ...
-
-    async def tie_pepper(self, check: bytes) -> bytes:
-        """Tie the store to a pepper unless it is tied already; return the check value that holds."""
-        ...
-
-    async def write(self, work: Steps[R]) -> R:
+    async def write(self, work: Steps[R], *, alone: bool = True) -> R:
         """Do a piece of work in one transaction, which other writers wait for; return its result.
 
-        What the work raises is raised here, and leaves nothing behind.
+        What the work raises is raised here, and leaves nothing behind. Work that takes no number of the
+        change log may do without being ``alone``: where the engine can have several writers, it holds
+        up nobody but those who touch the same rows, and sees what they have committed meanwhile.
         """
         ...
 

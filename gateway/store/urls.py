@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.store.base import Store, StoreUrlError
+from gateway.store.postgres_url import FORM, SCHEMES
 from gateway.store.sqlite import SqliteStore
 
-_FORMS = "use sqlite:///absolute/path.db or sqlite:relative.db"
+_SQLITE_FORMS = "use sqlite:///absolute/path.db or sqlite:relative.db"
+_FORMS = f"{_SQLITE_FORMS}, or {FORM}"
 
 
 def default_store_url(environ: Mapping[str, str]) -> str:
@@ -44,10 +46,12 @@ def open_store(url: str) -> Store:
     Raises StoreUrlError when the URL names none that this version can open.
     """
     scheme, colon, _ = url.partition(":")
-    if scheme in {"postgresql", "postgres"} and colon:
-        raise StoreUrlError(f"a {scheme}:// store is not supported by this version: {_FORMS}")
+    if scheme in SCHEMES and colon:
+        from gateway.store.postgres import PostgresStore  # asyncpg takes a while to load
+
+        return PostgresStore(url)
     if scheme != "sqlite" or not colon:
-        raise StoreUrlError(f"the store URL must begin with sqlite: ({_FORMS})")
+        raise StoreUrlError(f"the store URL must begin with sqlite: or postgresql: ({_FORMS})")
     return SqliteStore(sqlite_path(url))
 
 
@@ -57,10 +61,12 @@ def sqlite_path(url: str) -> Path:
     if rest.startswith("//"):
         rest = rest[2:]
         if not rest.startswith("/"):
-            raise StoreUrlError(f"after sqlite:// an absolute path must follow: {_FORMS}")
+            raise StoreUrlError(f"after sqlite:// an absolute path must follow: {_SQLITE_FORMS}")
         rest = "/" + rest.lstrip("/")
     if not rest or rest.endswith("/"):
-        raise StoreUrlError(f"the store URL names no file: {_FORMS}")
+        raise StoreUrlError(f"the store URL names no file: {_SQLITE_FORMS}")
     if re.search(r"[\x00-\x1f\x7f?#]", rest):
-        raise StoreUrlError(f"the path of the store URL may hold no control character, '?' or '#': {_FORMS}")
+        raise StoreUrlError(
+            f"the path of the store URL may hold no control character, '?' or '#': {_SQLITE_FORMS}"
+        )
     return Path(rest).absolute()

@@ -165,7 +165,6 @@ UNBUILT = [
     "listen: {address: 127.0.0.1:1, tls: {cert: a, key: b}}",
     "listen: [{address: 127.0.0.1:1, tls: {cert: a}}]",
     "authz: {listen: 127.0.0.1:8082}",
-    "store: {url: postgresql://h/d}",
     "propagation: {outage_grace: 1s}",
     "propagation: {kept_table: /t}",
     "trusted_proxies: [10.0.0.0/8]",
@@ -200,8 +199,8 @@ def test_unbuilt_subject_may_be_said_to_be_off(write: Write, text: str) -> None:
 
 @pytest.mark.parametrize(
     "environ",
-    [{"GATEWAY_WORKERS": "4"}, {"GATEWAY_AUTHZ__LISTEN": ":1"},
-     {"GATEWAY_TRUSTED_PROXIES": "0.0.0.0/0"}, {"GATEWAY_UPSTREAM": "https://h"}, {"GATEWAY_STORE": "postgresql://h"}],
+    [{"GATEWAY_AUTHZ__LISTEN": ":1"},
+     {"GATEWAY_TRUSTED_PROXIES": "0.0.0.0/0"}, {"GATEWAY_UPSTREAM": "https://h"}],
 )  # fmt: skip
 def test_unbuilt_subject_is_refused_in_the_environment(environ: dict[str, str]) -> None:
     assert "is not supported by this version" in refusal(environ=environ)

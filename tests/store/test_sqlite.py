@@ -317,7 +317,7 @@ async def test_an_import_lets_a_revocation_through_within_a_second(path: Path) -
 async def test_an_import_on_a_slow_disk_keeps_to_small_transactions(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.store.sqlite.BULK_TRANSACTION_S", 0.0)
+    monkeypatch.setattr("gateway.store.engine.BULK_TRANSACTION_S", 0.0)
     store = await made(path)
     await store.bulk_insert((a_key() for _ in range(3500)), ACTOR)
     imports = [row.entity for row in await audited(store) if row.action == "key.import"]

@@ -37,8 +37,8 @@ async def position_of(store: Store) -> Position:
         await follower.close()
 
 
-async def test_a_new_store_has_the_tenant_default_and_says_what_it_applied(store_url: str) -> None:
-    store = open_store(store_url)
+async def test_a_new_store_has_the_tenant_default_and_says_what_it_applied(empty_url: str) -> None:
+    store = open_store(empty_url)
     assert await store.migrate() == [migration.name for migration in migrations()]
     assert await store.migrate() == []
     assert [tenant.id for tenant in await store.tenants()] == ["default"]

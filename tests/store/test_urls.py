@@ -28,12 +28,10 @@ def test_what_follows_the_scheme_is_the_path(url: str, path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("postgresql://u:hunter2@db/gw", "not supported by this version"),
-        ("postgres://u:hunter2@db/gw", "not supported by this version"),
-        ("mysql://u:hunter2@db/gw", "must begin with sqlite:"),
-        ("/var/lib/g.db", "must begin with sqlite:"),
-        ("", "must begin with sqlite:"),
-        ("sqlite", "must begin with sqlite:"),
+        ("mysql://u:hunter2@db/gw", "must begin with sqlite: or postgresql:"),
+        ("/var/lib/g.db", "must begin with sqlite: or postgresql:"),
+        ("", "must begin with sqlite: or postgresql:"),
+        ("sqlite", "must begin with sqlite: or postgresql:"),
         ("sqlite:", "names no file"),
         ("sqlite:///", "names no file"),
         ("sqlite:///dir/", "names no file"),
