@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Callable
 
 from gateway.app.errors import StartError
 from gateway.app.tls import control_tls
+from gateway.app.usage import UsageWriter
 from gateway.config.settings import Control, Login, Settings
 from gateway.control.assembly import control_api
 from gateway.control.dialects.login import LoginDialect
@@ -20,6 +22,7 @@ from gateway.control.permissions import DataPath
 from gateway.control.signing import Signing
 from gateway.core.model import MILLISECONDS
 from gateway.core.tokens import Digester
+from gateway.keys.clock import boot_clock
 from gateway.store.base import Store, StoreError
 
 SHUTDOWN_S = 5.0
@@ -61,9 +64,21 @@ async def serve_control(
         origins=_origins(settings.control),
         secure=_is_https(settings.control),
         data_path=data_path,
+        used=_written_behind(store, service, stack),
     )
     runner = await serve(api, listener, "gateway.control", tls=tls, shutdown_s=SHUTDOWN_S)
     stack.push_async_callback(runner.cleanup)
+
+
+def _written_behind(
+    store: Store, service: DomainService, stack: contextlib.AsyncExitStack
+) -> Callable[[str], None]:
+    """Return what is to be told the id of each key that is used here; it is written behind."""
+    used: set[str] = set()
+    usage = UsageWriter(store, lambda: [used.pop() for _ in range(len(used))], service.now_ms, boot_clock)
+    usage.start()
+    stack.push_async_callback(usage.stop)
+    return used.add
 
 
 def control_url(control: Control, listener: socket.socket) -> str:

@@ -109,9 +109,18 @@ def list_keys(tenant: str | None, status: KeyStatus | None, as_json: bool, **fla
     if as_json:
         print_json(views)
         return
-    heads = ("ID", "TENANT", "NAME", "PERMISSION", "STATUS", "EXPIRES", "PREFIX", "LAST FOUR")
-    members = ("id", "tenantId", "name", "permission", "status", "expiresAt", "prefix", "lastFour")
-    print_rows(heads, [tuple(view[member] for member in members) for view in views])
+    columns = {
+        "ID": "id",
+        "TENANT": "tenantId",
+        "NAME": "name",
+        "PERMISSION": "permission",
+        "STATUS": "status",
+        "EXPIRES": "expiresAt",
+        "LAST USED": "lastUsedAt",
+        "PREFIX": "prefix",
+        "LAST FOUR": "lastFour",
+    }
+    print_rows(tuple(columns), [tuple(view[m] or "-" for m in columns.values()) for view in views])
 
 
 @keys.command()

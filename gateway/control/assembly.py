@@ -6,7 +6,7 @@ Imports ``core`` and its own plane.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
@@ -59,6 +59,7 @@ def control_api(
     origins: Sequence[str],
     secure: bool,
     data_path: DataPath | None = None,
+    used: Callable[[str], None] = lambda _: None,
 ) -> web.Application:
     """Return the application of the control listener.
 
@@ -66,6 +67,7 @@ def control_api(
     ``cookie`` carries the console's login, for pages of ``origins`` (none: the listener's own; the
     first is what links begin with).
     ``secure``: callers reach it by https. ``data_path`` is what serves beside it; None: nothing does.
+    ``used`` is told the id of each key that is used here.
     """
     endpoints = [
         *(login.endpoints() if login is not None else ()),
@@ -74,7 +76,7 @@ def control_api(
     description = describe(endpoints, cookie=cookie, server=next(iter(origins), None))
     return make_control(
         endpoints,
-        Authentication(service, logins, cookie=cookie, origins=origins),
+        Authentication(service, logins, cookie=cookie, origins=origins, used=used),
         Tiers(time.monotonic),
         secure=secure,
         plain=[description_route(description), *docs_routes()],

@@ -28,6 +28,7 @@ def key_view(record: KeyRecord, now_ms: int, *, token: str | None = None) -> dic
         "createdAt": rfc3339(record.created_at),
         "expiresAt": rfc3339(record.expires_at),
         "status": record.status(now_ms),
+        "lastUsedAt": None if record.last_used_at is None else rfc3339(record.last_used_at),
         "intendedUse": record.intended_use,
     }
     if token is not None:

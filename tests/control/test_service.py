@@ -72,6 +72,7 @@ async def test_the_json_of_a_new_key_has_the_members_of_the_resource(make: Calla
         "createdBySubjectId": "cli:ann@here",
         "createdAt": "2026-03-01T12:30:45.678Z",
         "expiresAt": "2026-03-31T12:30:45.678Z",
+        "lastUsedAt": None,
         "status": "active",
         "intendedUse": "ci-cd",
         "secretKey": made.token,

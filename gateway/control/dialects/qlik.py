@@ -192,6 +192,7 @@ class QlikDialect:
             tenant_id=record.tenant_id,
             description=record.description,
             last_updated=rfc3339(record.updated_at),
+            last_used_at=None if record.last_used_at is None else rfc3339(record.last_used_at),
             created_by_user=record.created_by,
         )
 

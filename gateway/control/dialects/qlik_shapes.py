@@ -30,7 +30,10 @@ Sort = Annotated[
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """``003``: a key as it is shown, without its token."""
+    """``003``: a key as it is shown, without its token.
+
+    ``lastUsedAt`` may be some minutes old; null: never used.
+    """
 
     id: str
     sub: str
@@ -41,6 +44,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     tenant_id: str
     description: str
     last_updated: Instant
+    last_used_at: Instant | None
     created_by_user: str
 
 

@@ -36,6 +36,7 @@ class Key(msgspec.Struct, frozen=True, rename="camel"):
     """``000``: a key as it is shown, without its token.
 
     ``createdBy`` is the address of whoever made it; of a key that a key made, of the user at the root.
+    ``lastUsedAt`` may be some minutes old; null: never used.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Key(msgspec.Struct, frozen=True, rename="camel"):
     created_by: str
     created_at: Instant
     expire_at: Instant
+    last_used_at: Instant | None
     status: KeyStatus
 
 
@@ -175,6 +177,7 @@ class QwiltDialect:
                 created_by=makers[record.id],
                 created_at=rfc3339(record.created_at),
                 expire_at=rfc3339(record.expires_at),
+                last_used_at=None if record.last_used_at is None else rfc3339(record.last_used_at),
                 status=record.status(now),
             )
             for record in records

@@ -40,7 +40,7 @@ class Key(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """``004``: a key as it is shown, without its secret.
 
     ``prefix`` is the first characters of the secret, ``lastFour`` its last ones. ``replaces`` is the
-    key whose successor it is.
+    key whose successor it is. ``lastUsedAt`` may be some minutes old; null: never used.
     """
 
     id: str
@@ -55,6 +55,7 @@ class Key(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     created_by_subject_id: str
     created_at: Instant
     expires_at: Instant
+    last_used_at: Instant | None
     status: KeyStatus
     intended_use: str | None
     permission: str
@@ -96,6 +97,7 @@ def shown(record: KeyRecord, now_ms: int) -> Key:
         created_by_subject_id=record.created_by,
         created_at=instant_of(record.created_at),
         expires_at=instant_of(record.expires_at),
+        last_used_at=None if record.last_used_at is None else instant_of(record.last_used_at),
         status=record.status(now_ms),
         intended_use=record.intended_use,
         permission=record.role,

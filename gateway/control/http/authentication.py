@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from aiohttp import web
@@ -47,9 +47,19 @@ class Authentication:
     """Tells principals from requests."""
 
     def __init__(
-        self, service: DomainService, logins: Logins, *, cookie: str, origins: Sequence[str]
+        self,
+        service: DomainService,
+        logins: Logins,
+        *,
+        cookie: str,
+        origins: Sequence[str],
+        used: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Take the cookie's name and the ``origins`` whose pages may use it; none: the request's own."""
+        """Take the cookie's name and the ``origins`` whose pages may use it; none: the request's own.
+
+        ``used`` is told the id of each key that proved somebody.
+        """
+        self._used = used
         self._service = service
         self._logins = logins
         self._cookie = cookie
@@ -66,10 +76,14 @@ class Authentication:
         if isinstance(token, Reason):
             raise Unauthenticated(token)
         try:
-            return await self._service.principal_of_key(token), None
+            principal = await self._service.principal_of_key(token)
         except Unauthenticated as error:
             if error.reason is not Reason.KEY_UNKNOWN or token.count(b".") != 2:
                 raise
+        else:
+            if principal.key_id is not None:
+                self._used(principal.key_id)
+            return principal, None
         return await self._logins.session_of(token.decode("ascii"))
 
     def _cookies(self, request: web.Request) -> list[str]:

@@ -17,7 +17,7 @@ from tests.store.samples import audited
 
 MEMBERS = {
     "id", "sub", "expiry", "status", "created", "subType", "tenantId", "description", "lastUpdated",
-    "createdByUser",
+    "lastUsedAt", "createdByUser",
 }  # fmt: skip
 
 
@@ -55,6 +55,7 @@ async def test_a_key_is_made_and_shown_as_documented(api: QlikApi, ann: str, bas
         "tenantId": TENANT,
         "description": "nightly jobs",
         "lastUpdated": NOW,
+        "lastUsedAt": None,
         "createdByUser": ann_id,
     }
     assert set(made) == MEMBERS

@@ -22,6 +22,7 @@ SHOWN = {
     "createdBy": "bob@example.com",
     "createdAt": "2026-03-01T12:30:45.678Z",
     "expireAt": "2026-08-28T12:30:45.678Z",
+    "lastUsedAt": None,
     "status": "active",
 }
 

@@ -58,6 +58,7 @@ async def test_a_key_is_made_and_shown_as_documented(api: Api, ann: str) -> None
         "createdBySubjectId": await api.subject_of("ann"),
         "createdAt": NOW,
         "expiresAt": "2027-03-01T12:30:00Z",
+        "lastUsedAt": None,
         "status": "active",
         "intendedUse": "ci-cd",
         "permission": "viewer",
