@@ -11,6 +11,7 @@ import time
 from gateway.app.errors import StartError
 from gateway.app.gateway import Gateway
 from gateway.app.issuers import follow_issuers
+from gateway.app.usage import UsageWriter
 from gateway.config.settings import Settings
 from gateway.core.decision import Snapshot
 from gateway.core.model import MILLISECONDS, KeyTable
@@ -49,6 +50,14 @@ async def built_gateway(settings: Settings, stack: contextlib.AsyncExitStack) ->
     stack.push_async_callback(feed.stop)
     server = built_server(settings, table, digester, observer, verifier)
     stack.callback(server.close)
+    usage = UsageWriter(
+        store,
+        server.take_used,
+        now_ms=lambda: int((boot_clock() + table.store_offset_s) * MILLISECONDS),
+        clock=boot_clock,
+    )
+    usage.start()
+    stack.push_async_callback(usage.stop)
     return Gateway(settings, store=store, table=table, observer=observer, feed=feed, server=server)
 
 
