@@ -75,7 +75,7 @@ class KeyMaker(UserService):
         """
         super().__init__(store, hasher, policy, clock)
         self._digester = digester
-        self._mint = Mint(digester, hasher, signing or Signing(store, digester, policy, clock))
+        self._mint = Mint(store, digester, hasher, signing or Signing(store, digester, policy, clock))
         self._roles = {**roles, **BUILT_IN_ROLES}
 
     async def create_key(

@@ -10,15 +10,17 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from gateway.control.errors import Busy
+from gateway.control.errors import Busy, Conflict
 from gateway.control.passwords import HasherBusyError
 from gateway.control.signing import Signing
 from gateway.core.envelope import KEY_AUDIENCE
 from gateway.core.model import MILLISECONDS
-from gateway.core.tokens import Digester, locator_of, make_token
-from gateway.store.base import KeyRecord
+from gateway.core.tokens import Digester, kept_digests, locator_of, make_token
+from gateway.store.base import KeyRecord, Store
+from gateway.store.peppers import peppers_in_use
 
 SHOWN_AFTER_PREFIX = 4
+ARGON2ID = "argon2id"
 
 KeyFormat = Literal["opaque", "jwt"]
 """What a token is: text of our own form, or a signed JWT (``003``)."""
@@ -61,7 +63,8 @@ def claims_of(record: KeyRecord) -> KeyClaims:
 class Mint:
     """Makes tokens; keeps none of them."""
 
-    def __init__(self, digester: Digester, hasher: TokenHasher, signing: Signing) -> None:
+    def __init__(self, store: Store, digester: Digester, hasher: TokenHasher, signing: Signing) -> None:
+        self._store = store
         self._digester = digester
         self._hasher = hasher
         self._signing = signing
@@ -71,7 +74,8 @@ class Mint:
 
         With ``jwt`` it is a signed JWT and has no ``prefix`` of ours. What finds the record of such a
         key, should its digest be lost, is ``jti``: the key's id, which no opaque token's locator can
-        be. Raises Busy when too many are being made.
+        be. Raises Busy when too many are being made, Conflict when the store is used with other
+        peppers by now.
         """
         token = make_token(prefix, secrets.choice) if jwt is None else await self._signed(jwt)
         try:
@@ -81,11 +85,20 @@ class Mint:
         return token, {
             "prefix": token[: SHOWN_AFTER_PREFIX + (len(prefix) if jwt is None else 0)],
             "last_four": token[-4:],
-            "digest": self._digester.digest(token.encode("ascii")),
-            "pepper_id": self._digester.pepper_ids[0],
+            **await self._digests(token),
+            "hash_algo": ARGON2ID,
             "locator": locator_of(token, prefix) if jwt is None else jwt.key_id,
             "verifier": verifier,
         }
+
+    async def _digests(self, token: str) -> dict[str, Any]:
+        in_use = await self._store.read(peppers_in_use())
+        kept = kept_digests(
+            self._digester.digests(token.encode("ascii")), in_use or self._digester.pepper_ids[:1]
+        )
+        if kept is None:
+            raise Conflict(f"pepper {in_use[-1]}, which keys are made with now, is not here: restart with it")
+        return kept._asdict()
 
     async def _signed(self, key: KeyClaims) -> str:
         claims = {

@@ -28,6 +28,7 @@ from gateway.core.policy import DEFAULT_POLICY, KeyPolicy
 from gateway.core.tokens import Digester
 from gateway.core.uuid7 import uuid7
 from gateway.store.base import Actor, SigningKey, Store
+from gateway.store.peppers import peppers_in_use
 from gateway.store.signing import keep_signing_key, signing_keys
 
 BITS = 2048
@@ -66,8 +67,7 @@ class Signing(AuditService):
         self.issuer = issuer
         self.token_ttl_ms = token_ttl_ms
         self._opened: tuple[str, rsa.RSAPrivateKey] | None = None
-        self._sealer = AESGCM(digester.derived_key(_LABEL))
-        self._pepper_id = digester.pepper_ids[0]
+        self._digester = digester
 
     async def start(self) -> None:
         """Make the first key if there is none, and open the one that signs: its faults are told at start.
@@ -109,17 +109,32 @@ class Signing(AuditService):
 
     def open_private(self, key: SigningKey) -> rsa.RSAPrivateKey:
         """Return the private half. Raises Conflict when it was sealed under another pepper."""
+        private = serialization.load_der_private_key(self._unsealed(key), password=None)
+        assert isinstance(private, rsa.RSAPrivateKey)
+        return private
+
+    def resealed(self, key: SigningKey, pepper_id: str) -> bytes | None:
+        """Return the private half sealed under another pepper; None where it cannot be opened."""
         try:
-            nonce, sealed = key.sealed[:_NONCE_BYTES], key.sealed[_NONCE_BYTES:]
-            der = self._sealer.decrypt(nonce, sealed, key.kid.encode())
-        except InvalidTag:
+            return self._sealed(self._unsealed(key), key.kid, pepper_id)
+        except Conflict:
+            return None
+
+    def _unsealed(self, key: SigningKey) -> bytes:
+        nonce, sealed = key.sealed[:_NONCE_BYTES], key.sealed[_NONCE_BYTES:]
+        try:
+            sealer = AESGCM(self._digester.derived_key(_LABEL, key.pepper_id))
+            return sealer.decrypt(nonce, sealed, key.kid.encode())
+        except (KeyError, InvalidTag):
             raise Conflict(
                 f"the signing key {key.kid} was sealed under another pepper:"
                 " run `gateway signing-keys rotate`"
             ) from None
-        private = serialization.load_der_private_key(der, password=None)
-        assert isinstance(private, rsa.RSAPrivateKey)
-        return private
+
+    def _sealed(self, der: bytes, kid: str, pepper_id: str) -> bytes:
+        nonce = os.urandom(_NONCE_BYTES)
+        sealer = AESGCM(self._digester.derived_key(_LABEL, pepper_id))
+        return nonce + sealer.encrypt(nonce, der, kid.encode())
 
     async def _private(self) -> tuple[str, rsa.RSAPrivateKey]:
         """Return the active key opened; it is opened anew when another one has become active."""
@@ -131,12 +146,15 @@ class Signing(AuditService):
         return opened
 
     async def _make(self, actor: Actor, *, rotate: bool) -> SigningKey:
-        key = await asyncio.to_thread(self._new_key)  # hundreds of milliseconds
+        in_use = await self._store.read(peppers_in_use())
+        here = [pepper_id for pepper_id in in_use if pepper_id in self._digester.pepper_ids]
+        pepper_id = here[-1] if here else self._digester.pepper_ids[0]
+        key = await asyncio.to_thread(self._new_key, pepper_id)  # hundreds of milliseconds
         action = "signing_key.rotate" if rotate else "signing_key.create"
         audit = self._audit(actor, action, "signing_key", key.kid, None)
         return await self._store.write(keep_signing_key(key, audit, rotate=rotate))
 
-    def _new_key(self) -> SigningKey:
+    def _new_key(self, pepper_id: str) -> SigningKey:
         private = rsa.generate_private_key(public_exponent=65537, key_size=BITS)
         now = self.now_ms()
         kid = f"sig_{uuid7(now, os.urandom(10))}"
@@ -145,15 +163,14 @@ class Signing(AuditService):
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
-        nonce = os.urandom(_NONCE_BYTES)
         pem = private.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         return SigningKey(
             kid=kid,
             public_pem=pem.decode(),
-            sealed=nonce + self._sealer.encrypt(nonce, der, kid.encode()),
-            pepper_id=self._pepper_id,
+            sealed=self._sealed(der, kid, pepper_id),
+            pepper_id=pepper_id,
             created_at=now,
         )
 

@@ -115,10 +115,6 @@ class Digester:
         """Return the digest of ``token`` under each pepper, by its id, newest first."""
         return {pepper_id: _hmac(states, token) for pepper_id, states in self._by_id.items()}
 
-    def check_value(self) -> bytes:
-        """Return what ties a store to the newest pepper."""
-        return _hmac(self._states, b"gateway pepper check")
-
     def check_values(self) -> dict[str, bytes]:
         """Return what ties a store to each pepper, by its id: a digest of a constant."""
         return {

@@ -62,10 +62,12 @@ class Feed:
         self.last_error: str | None = None
         self.failed_reads = 0
         self._store = store
-        self._pepper_check = digester.check_value()
+        self._checks = digester.check_values()
         self._clock = clock
         self._poll_s = poll_s
-        self._replica = Replica(table, policy, propagated=propagated, rekeyed=rekeyed)
+        self._replica = Replica(
+            table, policy, pepper_ids=digester.pepper_ids, propagated=propagated, rekeyed=rekeyed
+        )
         self.synced = self._replica.synced
         self._follower: Follower = store.follow(clock)
         self._swept_at = clock()
@@ -174,7 +176,8 @@ class Feed:
         self._replica.count_load()
         started = self._clock()
         start = await self._follower.begin_load()
-        if start.pepper_check is not None and start.pepper_check != self._pepper_check:
+        # By the oldest in use every key is known that has a digest at all.
+        if start.peppers and self._checks.get(start.peppers[0][0]) != start.peppers[0][1]:
             raise StoreError(f"the store {self._store.location} was made with another pepper")
         self._replica.begin_load(start, started)
         self._load = asyncio.create_task(self._read_keys(), name="key load")

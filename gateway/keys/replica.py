@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from gateway.core.model import MILLISECONDS, KeyTable
 from gateway.core.policy import KeyPolicy
@@ -40,10 +40,11 @@ class Replica:
         table: KeyTable,
         policy: KeyPolicy,
         *,
+        pepper_ids: Iterable[str] = (),
         propagated: Callable[[float], None],
         rekeyed: Callable[[], None],
     ) -> None:
-        self.build = EntryBuilder()
+        self.build = EntryBuilder(pepper_ids)
         self.position: Position | None = None
         self.whole = False
         self.loads = 0

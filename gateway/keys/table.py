@@ -11,40 +11,60 @@ import re
 from collections.abc import Callable, Iterable
 from urllib.parse import quote
 
-from gateway.core.model import KeyTable, LiveKey, Permission, TenantState, VerifyingKey
+import msgspec
+
+from gateway.core.model import ColdKey, KeyTable, LiveKey, Permission, TenantState, VerifyingKey
 from gateway.core.policy import DEFAULT_POLICY, KeyPolicy
 from gateway.core.tokens import DEFAULT_PREFIX
+from gateway.keys.cold_table import SLICE, ColdWriter
 from gateway.store.base import LiveRow, Scopes, TokenFacts, Users
-
-SLICE = 4000
-"""Entries looked at before other work gets its turn: about a millisecond."""
 
 _SAFE = re.compile(r"[A-Za-z0-9._-]+").fullmatch
 
 _PERMISSIONS = {permission.word: permission for permission in Permission}
 
-Entry = tuple[bytes, LiveKey]
+
+class OddEntry(msgspec.Struct, frozen=True, gc=False):
+    """A key of which more is to be said than its digest; its ``repr`` keeps the verifier.
+
+    ``gone`` are digests under which it is not found (any more); ``locator`` is there where it is known;
+    with a ``verifier`` it is cold and has no digest.
+    """
+
+    key: LiveKey
+    digest: bytes | None
+    gone: tuple[bytes, ...] = ()
+    locator: bytes = b""
+    verifier: str | None = None
+
+    def __repr__(self) -> str:
+        return f"OddEntry({self.key.key_id!r})"
+
+
+Entry = tuple[bytes, LiveKey] | OddEntry
 
 
 class EntryBuilder:
     """Makes table entries of rows, on the reading thread; what many keys share is made once.
 
-    ``load`` is the number that marks the entries of the present full load.
+    ``load`` is the number that marks the entries of the present full load. ``pepper_ids`` are the
+    peppers that are here: by the digest under one of them a key is found that has two.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pepper_ids: Iterable[str] = ()) -> None:
         self.load = 0
+        self._pepper_ids = frozenset(pepper_ids)
         self._words: dict[str, str] = {}
         self._scopes: dict[tuple[str, str | None, str], bytes] = {}
 
     def __call__(self, row: LiveRow) -> Entry:
-        """Return the digest and the live key of a row."""
+        """Return the digest and the live key of a row, or all that is to be said of an odd one."""
         word = self._words.setdefault
         tenant = word(row.tenant_id, row.tenant_id)
         environment = None if row.environment_id is None else word(row.environment_id, row.environment_id)
         role = word(row.role, row.role)
         who = f"X-Gateway-Key-Id: {field_text(row.id)}\r\nX-Gateway-Subject: {field_text(row.subject_id)}\r\n"
-        return row.digest, LiveKey(
+        key = LiveKey(
             who.encode("ascii"),
             self._scopes.get((tenant, environment, role)) or self._scope(tenant, environment, role),
             tenant,
@@ -57,6 +77,18 @@ class EntryBuilder:
             self.load,
             word(row.subject_id, row.subject_id) if row.sub_type == "user" else None,
         )
+        if row.digest is not None and row.older_digest is None and row.locator is None:
+            return row.digest, key
+        return self._odd(row, key)
+
+    def _odd(self, row: LiveRow, key: LiveKey) -> OddEntry:
+        digests = tuple(digest for digest in (row.digest, row.older_digest) if digest is not None)
+        locator = (row.locator or "").encode("ascii", "replace")
+        if row.verifier is not None:
+            return OddEntry(key, None, digests, locator, row.verifier)
+        if row.pepper_id not in self._pepper_ids and row.older_pepper_id in self._pepper_ids:
+            digests = digests[::-1]
+        return OddEntry(key, digests[0], digests[1:], locator)
 
     def _scope(self, tenant: str, environment: str | None, role: str) -> bytes:
         lines = f"X-Gateway-Tenant: {field_text(tenant)}\r\n"
@@ -73,14 +105,24 @@ class TableWriter:
         self._table = table
         self._policy = policy
         self._load = 0
+        self._cold = ColdWriter(table)
         # While a full load is under way: what was dropped since its snapshot.
         self._dropped: set[bytes] | None = None
 
     def apply_keys(self, entries: list[Entry]) -> None:
         """Put each key in the place of its predecessor."""
-        if entries:
-            self._table.by_digest.update(entries)
-            self._table.version += 1
+        if not entries:
+            return
+        plain, odd = _parted(entries)
+        self._table.by_digest.update(plain)
+        for entry in odd:
+            self._drop(entry.gone)
+            if entry.digest is None:
+                self._cold.put(_cold_key(entry))
+            else:
+                self._table.by_digest[entry.digest] = entry.key
+                self._cold.drop(entry.locator)
+        self._table.version += 1
 
     def begin_load(self, load: int) -> None:
         """Take note that ``apply_loaded`` brings the full load ``load`` from here on.
@@ -89,26 +131,43 @@ class TableWriter:
         """
         self._load = load
         self._dropped = set()
+        self._cold.begin_load(load)
 
     def apply_loaded(self, entries: list[Entry]) -> None:
         """Put keys of the full load in place, but for those that a change has overtaken."""
+        plain, odd = _parted(entries)
+        self._put_loaded(plain)
+        for entry in odd:
+            if entry.digest is None:
+                self._cold.put_loaded(_cold_key(entry))
+            else:
+                self._put_loaded([(entry.digest, entry.key)])
+            for digest in entry.gone:
+                # Unless a change has put it there since.
+                if (known := self._table.by_digest.get(digest)) is not None and known.load != self._load:
+                    del self._table.by_digest[digest]
+        self._table.version += 1
+
+    def _put_loaded(self, entries: list[tuple[bytes, LiveKey]]) -> None:
         keys, load, dropped = self._table.by_digest, self._load, self._dropped or ()
         for digest, key in entries:
             known = keys.get(digest)
             # A load has a key once, so whatever bears its number already has come by a change since.
             if (known is None or known.load != load) and digest not in dropped:
                 keys[digest] = key
-        self._table.version += 1
 
     def drop_keys(self, digests: Iterable[bytes]) -> None:
         """Forget keys; a full load that is under way does not bring them back."""
+        self._drop(digests)
+        # Before anybody else runs: what was concluded from the table with them holds no more.
+        self._table.version += 1
+
+    def _drop(self, digests: Iterable[bytes]) -> None:
         keys = self._table.by_digest
         for digest in digests:
             keys.pop(digest, None)
             if self._dropped is not None:
                 self._dropped.add(digest)
-        # Before anybody else runs: what was concluded from the table with them holds no more.
-        self._table.version += 1
 
     def apply_scopes(self, scopes: Scopes) -> None:
         """Replace what is known of tenants and prefixes."""
@@ -156,6 +215,7 @@ class TableWriter:
     async def sweep_unseen(self, load: int) -> int:
         """End the full load ``load``: drop the keys that it did not see; return how many."""
         self._dropped = None
+        self._cold.end_load()
         return await self._sweep(lambda key: key.load != load)
 
     async def sweep_ended(self, before_ms: int) -> int:
@@ -174,7 +234,16 @@ class TableWriter:
                 self.drop_keys(gone)
                 dropped += len(gone)
             await asyncio.sleep(0)
-        return dropped
+        return dropped + await self._cold.sweep(goes)
+
+
+def _parted(entries: list[Entry]) -> tuple[list[tuple[bytes, LiveKey]], list[OddEntry]]:
+    odd = [entry for entry in entries if isinstance(entry, OddEntry)]
+    return [entry for entry in entries if not isinstance(entry, OddEntry)], odd
+
+
+def _cold_key(entry: OddEntry) -> ColdKey:
+    return ColdKey(entry.key, entry.locator, entry.verifier or "")
 
 
 def _ended_at(key: LiveKey) -> int:

@@ -40,15 +40,6 @@ class Engine(ABC):
         """Prepare for many transactions in a row."""
         return contextlib.nullcontext()
 
-    async def pepper_check(self) -> bytes | None:
-        """Return the check value of the pepper that the store is tied to."""
-        rows = await self._rows("fact", ops.PEPPER_CHECK)
-        return bytes(rows[0][0]) if rows else None
-
-    async def tie_pepper(self, check: bytes) -> bytes:
-        """Tie the store to a pepper unless it is tied; return the check value that holds."""
-        return await self.write(ops.tie_pepper(check))
-
     async def insert_key(self, record: KeyRecord, audit: AuditRow) -> KeyRecord:
         """Keep a new key and return it with its number."""
         return await self.write(ops.insert_key(record, audit))

@@ -19,7 +19,8 @@ from gateway.store.history import (
     TokenFacts,
     Users,
 )
-from gateway.store.operations import PEPPER_CHECK, tenant_of
+from gateway.store.operations import tenant_of
+from gateway.store.peppers import peppers
 from gateway.store.steps import Query, Steps
 
 CHANGES_A_READ = 1000
@@ -33,7 +34,7 @@ def begin_load(offset_s: float, now_ms: int) -> Steps[LoadStart]:
     Login tokens that were logged out are read if they would live at ``now_ms``, on the store's clock.
     """
     ((number, change_id),) = yield Query("change_head")
-    checks = yield Query("fact", (PEPPER_CHECK,))
+    known = yield from peppers()
     scopes = yield from _scopes()
     standings = yield Query("standings")
     signing_keys = yield Query("verifying_keys")
@@ -45,7 +46,7 @@ def begin_load(offset_s: float, now_ms: int) -> Steps[LoadStart]:
         scopes=scopes,
         users=Users(None, standings),
         tokens=TokenFacts(tuple(signing_keys), ended, whole=True),
-        pepper_check=bytes(checks[0][0]) if checks else None,
+        peppers=tuple((pepper.id, pepper.check) for pepper in known if pepper.retired_at is None),
         canary_at=canary_at,
         offset_s=offset_s,
     )
@@ -67,8 +68,10 @@ def changes_after(
         return Reload(f"changes are missing between {position.number} and {last}")
     if not changes:
         return Delta(position, [], None, None, None, False, [], None, offset_s)
-    changed = yield Query("live_keys_changed", (position.number, last))
     kinds = {change.kind for change in changes}
+    if "pepper" in kinds and (yield Query("retired_peppers_changed", (position.number, last))):
+        return Reload("a pepper was retired, and with it the digests under it")
+    changed = yield Query("live_keys_changed", (position.number, last))
     scopes = None
     if not kinds.isdisjoint(("tenant", "environment")):
         scopes = yield from _scopes()

@@ -35,9 +35,13 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class LiveRow(msgspec.Struct, frozen=True, gc=False):
-    """What the key table needs of one key."""
+    """What the key table needs of one key.
 
-    digest: bytes
+    ``verifier`` is there for a cold key alone, whose digests count no more; ``locator`` then too, and
+    for every key that changed.
+    """
+
+    digest: bytes | None
     id: str
     subject_id: str
     tenant_id: str
@@ -47,6 +51,11 @@ class LiveRow(msgspec.Struct, frozen=True, gc=False):
     expires_at: int
     revoked_at: int | None
     sub_type: str = "apiKey"
+    pepper_id: str | None = None
+    older_digest: bytes | None = None
+    older_pepper_id: str | None = None
+    locator: str | None = None
+    verifier: str | None = None
 
 
 class Scopes(msgspec.Struct, frozen=True):
@@ -118,14 +127,15 @@ class Reload(msgspec.Struct, frozen=True):
 class LoadStart(msgspec.Struct, frozen=True):
     """The head of a full load, read in the same snapshot as the keys that follow.
 
-    ``canary_at`` is when the newest canary was written, on the store's clock; 0 before any.
+    ``peppers`` are those in use, oldest first: id and check value. ``canary_at`` is when the newest
+    canary was written, on the store's clock; 0 before any.
     """
 
     position: Position
     scopes: Scopes
     users: Users
     tokens: TokenFacts
-    pepper_check: bytes | None
+    peppers: tuple[tuple[str, bytes], ...]
     canary_at: int
     offset_s: float
 

@@ -29,8 +29,6 @@ from gateway.store.base import (
 from gateway.store.steps import Query, Row, Steps
 from gateway.store.texts import Migration
 
-PEPPER_CHECK = "pepper_check"
-
 T = TypeVar("T")
 
 
@@ -178,13 +176,6 @@ def _seed(at: int) -> Steps[None]:
     tenant = Tenant(id=DEFAULT_TENANT, name="Default", created_at=at, updated_at=at)
     actor = Actor(name="gateway", source="migrate")
     yield from insert_tenant(tenant, audit_row(actor, "tenant.create", "tenant", tenant.id, at, tenant.id))
-
-
-def tie_pepper(check: bytes) -> Steps[bytes]:
-    """Keep a pepper's check value unless there is one; return the one that holds."""
-    yield Query("keep_fact", (PEPPER_CHECK, check))
-    rows = yield Query("fact", (PEPPER_CHECK,))
-    return bytes(rows[0][0])
 
 
 def read(name: str, *args: Any) -> Steps[list[Row]]:

@@ -6,22 +6,22 @@
 SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
     description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,
     expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier,
-    root_id, removed_at
+    root_id, removed_at, older_digest, older_pepper_id
 FROM api_keys WHERE id = $1
 
 -- name: key_by_number
 SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
     description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,
     expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier,
-    root_id, removed_at
+    root_id, removed_at, older_digest, older_pepper_id
 FROM api_keys WHERE tenant_id = $1 AND number = $2
 
 -- name: key_by_digest
 SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
     description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,
     expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier,
-    root_id, removed_at
-FROM api_keys WHERE digest = $1
+    root_id, removed_at, older_digest, older_pepper_id
+FROM api_keys WHERE digest = $1 OR older_digest = $1
 
 -- name: active_keys
 SELECT COUNT(*) FROM api_keys
@@ -42,7 +42,7 @@ WHERE memberships.user_id = $1 AND memberships.tenant_id = $2
 SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
     description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,
     expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier,
-    root_id, removed_at
+    root_id, removed_at, older_digest, older_pepper_id
 FROM api_keys
 WHERE tenant_id = $1 AND removed_at IS NULL
     AND (CAST($2 AS TEXT) IS NULL OR created_by = $2)
@@ -59,23 +59,23 @@ ORDER BY /*sort*/ /*order*/, id /*order*/ LIMIT $8
 SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
     description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,
     expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier,
-    root_id, removed_at
+    root_id, removed_at, older_digest, older_pepper_id
 FROM api_keys ORDER BY tenant_id, number
 
 -- name: keys_of_tenant
 SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
     description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,
     expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier,
-    root_id, removed_at
+    root_id, removed_at, older_digest, older_pepper_id
 FROM api_keys WHERE tenant_id = $1 ORDER BY number
 
 -- name: insert_key
 INSERT INTO api_keys (id, number, tenant_id, environment_id, subject_id, sub_type, created_by,
     created_by_key, name, description, role, permission, intended_use, prefix, last_four, hash_algo,
     created_at, updated_at, expires_at, revoked_at, revoked_by, replaces, last_used_at, digest,
-    pepper_id, locator, verifier, root_id, removed_at)
+    pepper_id, locator, verifier, root_id, removed_at, older_digest, older_pepper_id)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-    $21, $22, $23, $24, $25, $26, $27, $28, $29)
+    $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)
 
 -- name: take_key_numbers
 UPDATE tenants SET last_number = last_number + $2 WHERE id = $1 RETURNING last_number
@@ -198,28 +198,74 @@ SELECT id FROM changes WHERE number = $1
 -- name: changes_between
 SELECT number, id, kind, entity, at FROM changes WHERE number > $1 AND number <= $2 ORDER BY number
 
+-- A key is cold that has no digest, or one under a pepper that is retired; locator and verifier are NULL
+-- in the load of all others.
+
 -- name: live_keys_changed
 SELECT digest, id, subject_id, tenant_id, environment_id, role, permission, expires_at, revoked_at,
-    sub_type
+    sub_type, pepper_id, older_digest, older_pepper_id, locator,
+    CASE WHEN digest IS NULL OR pepper_id IN (SELECT id FROM peppers WHERE retired_at IS NOT NULL)
+        THEN verifier END
 FROM api_keys
-WHERE digest IS NOT NULL
-    AND id IN (SELECT entity FROM changes WHERE number > $1 AND number <= $2 AND kind = 'key')
+WHERE id IN (SELECT entity FROM changes WHERE number > $1 AND number <= $2 AND kind = 'key')
 
 -- name: live_keys
 SELECT digest, id, subject_id, tenant_id, environment_id, role, permission, expires_at, revoked_at,
-    sub_type
+    sub_type, pepper_id, older_digest, older_pepper_id,
+    CASE WHEN digest IS NULL OR pepper_id IN (SELECT id FROM peppers WHERE retired_at IS NOT NULL)
+        THEN locator END,
+    CASE WHEN digest IS NULL OR pepper_id IN (SELECT id FROM peppers WHERE retired_at IS NOT NULL)
+        THEN verifier END
 FROM api_keys
-WHERE digest IS NOT NULL AND expires_at > $1 AND (revoked_at IS NULL OR revoked_at > $1)
+WHERE expires_at > $1 AND (revoked_at IS NULL OR revoked_at > $1)
 
 -- name: note_use
 UPDATE api_keys SET last_used_at = $2
 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $3)
 
--- name: fact
-SELECT value FROM facts WHERE name = $1
+-- name: peppers
+SELECT id, check_value, since, retired_at FROM peppers ORDER BY since, id
 
--- name: keep_fact
-INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING
+-- name: insert_pepper
+INSERT INTO peppers (id, check_value, since) VALUES ($1, $2, $3)
+
+-- name: retire_pepper
+UPDATE peppers SET retired_at = $2 WHERE id = $1 AND retired_at IS NULL
+
+-- name: retired_peppers_changed
+SELECT id FROM peppers
+WHERE retired_at IS NOT NULL
+    AND id IN (SELECT entity FROM changes WHERE number > $1 AND number <= $2 AND kind = 'pepper')
+
+-- name: active_keys_under
+SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
+    description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,
+    expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier,
+    root_id, removed_at, older_digest, older_pepper_id
+FROM api_keys WHERE pepper_id = $1 AND revoked_at IS NULL AND expires_at > $2 ORDER BY tenant_id, number
+
+-- name: renew_digest
+UPDATE api_keys SET digest = $2, pepper_id = $3, older_digest = $4, older_pepper_id = $5
+WHERE id = $1 AND digest = $6
+    AND NOT EXISTS (SELECT id FROM api_keys others WHERE others.digest = $2)
+RETURNING id
+
+-- name: keep_digest
+UPDATE api_keys SET digest = $2, pepper_id = $3, older_digest = $4, older_pepper_id = $5
+WHERE id = $1 AND verifier = $6
+    AND (digest IS NULL OR pepper_id IN (SELECT id FROM peppers WHERE retired_at IS NOT NULL))
+    AND NOT EXISTS (SELECT id FROM api_keys others WHERE others.digest = $2)
+RETURNING id
+
+-- name: key_id_further
+SELECT id FROM api_keys WHERE id > $1 ORDER BY id LIMIT 1 OFFSET $2
+
+-- name: forget_digests
+UPDATE api_keys SET digest = NULL, pepper_id = NULL WHERE id > $1 AND id <= $2 AND pepper_id = $3
+
+-- name: forget_older_digests
+UPDATE api_keys SET older_digest = NULL, older_pepper_id = NULL
+WHERE id > $1 AND id <= $2 AND older_pepper_id = $3
 
 -- name: schema_version
 SELECT COALESCE(MAX(version), 0) FROM schema_migrations
@@ -345,7 +391,7 @@ UNION SELECT user_id FROM memberships WHERE tenant_id = $1 AND user_id = $2
 SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
     description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,
     expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier,
-    root_id, removed_at
+    root_id, removed_at, older_digest, older_pepper_id
 FROM api_keys
 WHERE tenant_id = $1 AND subject_id = $2 AND sub_type <> 'user' AND removed_at IS NULL
     AND revoked_at IS NULL AND expires_at > $3
@@ -377,6 +423,12 @@ SELECT kid, public_pem, sealed, pepper_id, created_at, retired_at FROM signing_k
 -- name: insert_signing_key
 INSERT INTO signing_keys (kid, public_pem, sealed, pepper_id, created_at, retired_at)
 VALUES ($1, $2, $3, $4, $5, $6)
+
+-- name: reseal_signing_key
+UPDATE signing_keys SET sealed = $2, pepper_id = $3 WHERE kid = $1
+
+-- name: retire_signing_keys_under
+UPDATE signing_keys SET retired_at = $2 WHERE pepper_id = $1 AND retired_at IS NULL
 
 -- name: retire_signing_keys
 UPDATE signing_keys SET retired_at = $1 WHERE retired_at IS NULL

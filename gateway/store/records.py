@@ -18,14 +18,15 @@ KEPT_AFTER_END_MS = 30 * DAY_MS
 """How long a key that has ended can still be told from one that never was."""
 
 KeyStatus = Literal["active", "expired", "revoked"]
-ChangeKind = Literal["key", "tenant", "environment", "user", "signing_key", "ended_token", "canary"]
+ChangeKind = Literal["key", "tenant", "environment", "user", "signing_key", "ended_token", "canary", "pepper"]
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A key as stored; instants are epoch milliseconds, ``number`` is given by the store (1, 2, …).
 
     ``digest`` is HMAC-SHA-256(pepper ``pepper_id``, token), ``verifier`` the token's argon2id
-    string, ``locator`` the leading part of the token that finds it. The token itself is nowhere.
+    string ("": none), ``locator`` the leading part of the token that finds it. The token itself is
+    nowhere. While a rotation of peppers goes on, ``older_digest`` is the one under the pepper before.
     ``root_id`` is the subject at the root of the lineage, against whom the key counts (None: the
     operator's, who knows no cap). A removed key is revoked too, and no longer shown.
     """
@@ -59,6 +60,8 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     verifier: str
     root_id: str | None = None
     removed_at: int | None = None
+    older_digest: bytes | None = None
+    older_pepper_id: str | None = None
 
     @property
     def is_jwt(self) -> bool:

@@ -18,8 +18,9 @@ from gateway.core.tokens import Digester
 from gateway.keys.clock import boot_clock
 from gateway.keys.feed import Feed
 from gateway.store.base import DAY_MS, Environment, KeyRecord, Store, StoreError
+from gateway.store.peppers import tie_pepper
 from gateway.store.urls import open_store
-from tests.store.samples import ACTOR, a_key, a_tenant, audit, audit_of, now_ms
+from tests.store.samples import ACTOR, a_key, a_tenant, audit, audit_of, now_ms, pepper_of
 
 DIGESTER = Digester([b"a pepper for the tests of the feed"])
 SOON_S = 1.0
@@ -327,10 +328,10 @@ async def test_a_store_of_another_pepper_is_a_failed_read_and_sweeps_nothing(
     feed: Feed, store: Store, table: KeyTable, path: Path, tmp_path: Path
 ) -> None:
     key = await added(store)
-    await store.tie_pepper(DIGESTER.check_value())
+    await store.write(tie_pepper(pepper_of(DIGESTER)))
     await feed.sync()
     other = await made(tmp_path / "other.db")
-    await other.tie_pepper(b"another")
+    await other.write(tie_pepper(pepper_of(Digester([b"another pepper for the tests of the feed"]))))
     await other.close()
     os.replace(tmp_path / "other.db", path)
     for _ in range(2):

@@ -14,12 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from gateway.keys.peppers import PepperError, open_digester
+from gateway.core.tokens import Digester
+from gateway.keys.peppers import PepperError, open_digester, write_peppers
 from gateway.store.base import Store
+from gateway.store.peppers import begin_rotation, end_rotation, peppers_in_use
 from gateway.store.urls import open_store
-from tests.store.samples import a_key, audit_of
+from tests.store.samples import a_key, audit, audit_of, now_ms, pepper_of
 
 PEPPER = "a pepper of my own making, long enough"
+NEWER = "a newer pepper of my own making, as long"
 
 OPENER = """
 import asyncio, sys
@@ -130,7 +133,9 @@ async def test_a_lost_pepper_is_never_replaced_in_silence(store: Store, tmp_path
         (b"", "too short"),
         (b"short", "too short"),
         (b"x" * 31, "too short"),
-        (b"x" * 40 + b"\n" + b"y" * 40 + b"\n", "2 lines: several peppers are not supported"),
+        (b"x" * 40 + b"\n\nshort\n", "line 3 of .* is too short"),
+        (b"".join(b"xxxx%036d\n" % n for n in range(5)), "5 peppers: at most 4"),
+        ((b"x" * 40 + b"\n") * 2, "the same pepper twice"),
         (b"x" * 70_000, "too large"),
     ],
 )
@@ -152,6 +157,60 @@ async def test_a_pepper_file_that_cannot_be_read_is_one_sentence(store: Store, t
         await open_digester(store, pepper_file=tmp_path)
 
 
-async def test_a_given_text_of_several_lines_is_refused(store: Store) -> None:
-    with pytest.raises(PepperError, match="2 lines"):
-        await open_digester(store, pepper=f"{PEPPER}\n{PEPPER}")
+async def rotated(store: Store) -> None:
+    """Begin to use the newer pepper, as ``pepper rotate`` does."""
+    newer = pepper_of(Digester([NEWER.encode()]))
+    await store.write(begin_rotation(newer, lambda _: None, audit(kind="pepper", entity=newer.id)))
+
+
+async def test_the_newest_pepper_comes_first_before_and_while_it_is_in_use(store: Store) -> None:
+    await open_digester(store, pepper=PEPPER)
+    newest_first = Digester([NEWER.encode(), PEPPER.encode()]).pepper_ids
+    before = await open_digester(store, pepper=f"{NEWER}\n{PEPPER}")
+    await rotated(store)
+    after = await open_digester(store, pepper=f"{NEWER}\n{PEPPER}")
+    assert before.pepper_ids == after.pepper_ids == newest_first
+
+
+async def test_peppers_in_the_wrong_order_are_put_right_once_the_store_knows_better(store: Store) -> None:
+    await open_digester(store, pepper=PEPPER)
+    await rotated(store)
+    found = await open_digester(store, pepper=f"{PEPPER}\n{NEWER}")
+    assert found.pepper_ids == Digester([NEWER.encode(), PEPPER.encode()]).pepper_ids
+
+
+async def test_what_is_derived_of_a_pepper_is_the_same_on_every_gateway_of_a_rotation(store: Store) -> None:
+    keys = [(await open_digester(store, pepper=PEPPER)).derived_key(b"label")]
+    keys.append((await open_digester(store, pepper=f"{NEWER}\n{PEPPER}")).derived_key(b"label"))
+    await rotated(store)
+    keys.append((await open_digester(store, pepper=f"{NEWER}\n{PEPPER}")).derived_key(b"label"))
+    assert len(set(keys)) == 1
+
+
+async def test_each_pepper_that_keys_still_need_must_be_there(store: Store, tmp_path: Path) -> None:
+    await open_digester(store, pepper=PEPPER)
+    await rotated(store)
+    older, newer = await store.read(peppers_in_use())
+    file = tmp_path / "secret"
+    for content, lacking in ((PEPPER, newer), (NEWER, older)):
+        file.write_text(content)
+        with pytest.raises(
+            PepperError, match=f"{file} lacks pepper {lacking}, which keys in .* add its line"
+        ):
+            await open_digester(store, pepper_file=file)
+    await store.write(end_rotation([older], now_ms(), audit(kind="pepper", entity=older)))
+    assert (await open_digester(store, pepper=NEWER)).pepper_ids == (newer,)
+    with pytest.raises(PepperError, match=f"is not the one .* \\(pepper {newer}\\)"):
+        await open_digester(store, pepper=PEPPER)
+
+
+async def test_a_file_is_replaced_whole_and_stays_private(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    write_peppers(file, [b"one"], owner=tmp_path, replace=False)
+    with pytest.raises(FileExistsError):
+        write_peppers(file, [b"two"], owner=tmp_path, replace=False)
+    assert file.read_bytes() == b"one\n"
+    write_peppers(file, [b"two", b"one"], owner=tmp_path, replace=True)
+    assert file.read_bytes() == b"two\none\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [file]

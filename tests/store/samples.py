@@ -8,10 +8,12 @@ import time
 from typing import Any
 
 from gateway.core.model import Permission
+from gateway.core.tokens import Digester
 from gateway.core.uuid7 import uuid7
 from gateway.store.audit import AuditFilter, audit_page
 from gateway.store.base import DAY_MS, Actor, AuditRow, ChangeKind, KeyRecord, Store, Tenant
 from gateway.store.operations import audit_row
+from gateway.store.peppers import Pepper
 
 ACTOR = Actor(name="cli:tester@here", source="test")
 _serial = itertools.count(1)
@@ -53,6 +55,12 @@ def audit(
     action: str = "key.create", kind: ChangeKind = "key", entity: str = "x", tenant: str | None = None
 ) -> AuditRow:
     return audit_row(ACTOR, action, kind, entity, now_ms(), tenant)
+
+
+def pepper_of(digester: Digester) -> Pepper:
+    """Return the newest pepper of a digester, as a store knows it."""
+    newest = digester.pepper_ids[0]
+    return Pepper(newest, digester.check_values()[newest], now_ms())
 
 
 async def audited(store: Store) -> list[AuditRow]:

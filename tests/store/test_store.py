@@ -152,13 +152,6 @@ async def test_every_change_stands_in_the_audit_with_who_and_where(store: Store)
     assert abs(newest.at - now_ms()) < 60_000
 
 
-async def test_the_first_pepper_ties_the_store(store: Store) -> None:
-    assert await store.pepper_check() is None
-    assert await store.tie_pepper(b"one") == b"one"
-    assert await store.tie_pepper(b"two") == b"one"
-    assert await store.pepper_check() == b"one"
-
-
 async def test_bulk_insert_numbers_and_announces_every_key(store: Store) -> None:
     keys = [a_key() for _ in range(2500)]
     before = await position_of(store)
