@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.core.refusals import Reason
 from gateway.observe import Gauges, Observer, Outcome, make_registry
+from gateway.observe.observer import ENDING_REASONS
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -88,6 +89,17 @@ def test_every_reason_is_a_series_at_zero_from_the_start() -> None:
     samples = scrape(Observer())
     for reason in Reason:
         assert value(samples, "gateway_rejections_total", reason=reason.value) == 0
+
+
+def test_exchanges_that_were_ended_count_by_reason_from_zero() -> None:
+    observer = Observer()
+    name = "gateway_connections_ended_total"
+    for reason in ENDING_REASONS:
+        assert value(scrape(observer), name, reason=reason.value) == 0
+    observer.exchange_ended(Reason.KEY_REVOKED)
+    observer.exchange_ended(Reason.CREDENTIAL_MALFORMED)
+    assert value(scrape(observer), name, reason="key_revoked") == 1
+    assert value(scrape(observer), name, reason="credential_malformed") == 1, "whatever it was, it is told"
 
 
 @pytest.mark.parametrize("reason", [Reason.KEY_REVOKED, "key_revoked"])
