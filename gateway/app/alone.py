@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.app.building import built_gateway
 from gateway.app.control_process import ControlProcess
 from gateway.app.ending import Ending
 from gateway.app.listening import Listeners, served_at
-from gateway.app.waiting import either
+from gateway.app.loop import collect_rarely
+from gateway.app.waiting import FIRST_SYNC_S, either
 from gateway.config.settings import Settings
 from gateway.control.http.serving import serve
 from gateway.control.ops import Status, make_ops
-
-FIRST_SYNC_S = 10.0
-"""How long the start waits for the first load before it says that it serves."""
-# Collecting rarely is enough where nearly all is freed by its count, and each run walks the live objects.
-GC_THRESHOLDS = (50_000, 50, 100)
 
 
 async def serve_alone(
@@ -34,7 +29,7 @@ async def serve_alone(
             await prepare()
         gateway.feed.start()
         ending = Ending(settings.timeouts.drain_delay)
-        await gateway.server.start(listeners.data)
+        await gateway.server.start([listener for shares in listeners.data for listener in shares])
         started = False
         status = Status(
             started=lambda: (started, "Started." if started else "The listeners are not bound yet."),
@@ -48,8 +43,8 @@ async def serve_alone(
             await control.start()
         started = True
         await either(gateway.feed.synced.wait(), ending.asked.wait(), within_s=FIRST_SYNC_S)
-        gc.set_threshold(*GC_THRESHOLDS)
-        on_ready(served_at(settings, listeners, gateway.store))
+        collect_rarely()
+        on_ready(served_at(settings, listeners, gateway.store.location))
         await ending.asked.wait()
         await either(gateway.drain(ending.delay_s), ending.asked_again.wait())
     return 0

@@ -30,11 +30,20 @@ from gateway.store.urls import default_store_url
 _log = logging.getLogger("gateway.app")
 
 
-async def built_gateway(settings: Settings, stack: contextlib.AsyncExitStack) -> Gateway:
-    """Return a data path that has yet to be started, open until ``stack`` ends. Raises StartError."""
+async def built_gateway(
+    settings: Settings,
+    stack: contextlib.AsyncExitStack,
+    *,
+    log_lock: int | None = None,
+    pseudonym: bytes | None = None,
+) -> Gateway:
+    """Return a data path that has yet to be started, open until ``stack`` ends. Raises StartError.
+
+    Several processes of one gateway share the access log, by the file ``log_lock``, and the ``pseudonym``.
+    """
     store, digester = await open_the_store(settings, stack)
     table = KeyTable()
-    observer = Observer(open_the_log(settings, stack))
+    observer = Observer(open_the_log(settings, stack, log_lock))
     verifier = built_verifier(settings, table)
     stack.callback(verifier.close)
     follow_issuers(settings, verifier, stack)
@@ -48,7 +57,7 @@ async def built_gateway(settings: Settings, stack: contextlib.AsyncExitStack) ->
         rekeyed=verifier.rekey,
     )
     stack.push_async_callback(feed.stop)
-    server = built_server(settings, table, digester, observer, verifier)
+    server = built_server(settings, table, digester, observer, verifier, pseudonym)
     stack.callback(server.close)
     usage = UsageWriter(
         store,
@@ -72,10 +81,12 @@ async def open_the_store(settings: Settings, stack: contextlib.AsyncExitStack) -
         raise StartError(str(error)) from None
 
 
-def open_the_log(settings: Settings, stack: contextlib.AsyncExitStack) -> AccessLog | None:
+def open_the_log(
+    settings: Settings, stack: contextlib.AsyncExitStack, lock: int | None = None
+) -> AccessLog | None:
     """Open the access log, if there is to be one, until ``stack`` ends. Raises StartError."""
     try:
-        log = open_access_log(settings.access_log)
+        log = open_access_log(settings.access_log, lock)
     except OSError as error:
         raise StartError(
             f"cannot open the access log {settings.access_log}: {os.strerror(error.errno or 0)}"
@@ -94,7 +105,12 @@ def built_verifier(settings: Settings, table: KeyTable) -> Verifier:
 
 
 def built_server(
-    settings: Settings, table: KeyTable, digester: Digester, observer: Observer, verifier: Verifier
+    settings: Settings,
+    table: KeyTable,
+    digester: Digester,
+    observer: Observer,
+    verifier: Verifier,
+    pseudonym: bytes | None = None,
 ) -> Server:
     """Return the data plane's server, which has yet to be started."""
     observer.configured((route.name for route in settings.routes), settings.upstreams, time.time())
@@ -117,4 +133,5 @@ def built_server(
         clock=boot_clock,
         report=_log.warning,
         verify=lambda wanted, done, _: verifier.verify(wanted, done),
+        pseudonym=pseudonym,
     )

@@ -12,10 +12,9 @@ import contextlib
 import logging
 import pickle
 import socket
-import sys
 from asyncio.subprocess import PIPE, Process
-from pathlib import Path
 
+from gateway.app.children import program
 from gateway.app.errors import StartError
 from gateway.config.settings import Settings
 
@@ -26,9 +25,6 @@ END_S = 10.0
 """More than the process takes to answer what it has begun."""
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
-# Not `-m`, which would look into the working directory first: the program that runs is the one to run.
-_PROGRAM = "import sys; sys.path.append(sys.argv[2]); from gateway.app.control_main import main; main()"
-_ROOT = str(Path(__file__).resolve().parents[2])
 _log = logging.getLogger("gateway.app")
 
 
@@ -77,7 +73,7 @@ class ControlProcess:
         """Start a process; return it, and why it does not serve ("": it did not say), None if it does."""
         descriptor = self._listener.fileno()
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-c", _PROGRAM, str(descriptor), _ROOT),
+            *program("gateway.app.control_main", str(descriptor)),
             stdin=PIPE,
             stdout=PIPE,
             pass_fds=(descriptor,),

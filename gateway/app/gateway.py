@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
 
 from gateway import __version__
 from gateway.config.settings import Settings
@@ -12,8 +13,10 @@ from gateway.core.model import KeyTable
 from gateway.dataplane.server import Server
 from gateway.keys.clock import boot_clock
 from gateway.keys.feed import Feed
-from gateway.observe import Gauges, Observer, make_registry
+from gateway.observe import GatewayCollector, Gauges, Observer, registry_of
 from gateway.store.base import Store
+
+DRAINING = "Draining: send new requests elsewhere."
 
 
 class Gateway:
@@ -44,7 +47,11 @@ class Gateway:
         self._table = table
 
     def registry(self) -> CollectorRegistry:
-        """Return the metrics of this process."""
+        """Return the metrics of this process, those of the interpreter and the system included."""
+        return registry_of(self.metrics())
+
+    def metrics(self) -> Collector:
+        """Return the gateway's own metrics."""
         gauges = Gauges(
             downstream_connections=lambda: len(self.server.connections),
             upstream_connections=self._upstream_connections,
@@ -52,7 +59,7 @@ class Gateway:
             key_table_age_s=self._age_s,
             store_up=lambda: self.feed.store_up,
         )
-        return make_registry(self.observer, gauges, __version__)
+        return GatewayCollector(self.observer, gauges, __version__)
 
     def _upstream_connections(self) -> list[tuple[str, str, int]]:
         rows = []
@@ -67,10 +74,14 @@ class Gateway:
 
     def ready(self) -> tuple[bool, str]:
         """Tell whether requests should be sent here, and one sentence about it."""
+        if self.server.draining:
+            return False, DRAINING
+        return self.standing()
+
+    def standing(self) -> tuple[bool, str]:
+        """Tell whether the key table is fit to judge by, and one sentence about it."""
         age = self._age_s()
         bound = self._settings.freshness.bound_s
-        if self.server.draining:
-            return False, "Draining: send new requests elsewhere."
         if age is None:
             return False, f"The key table has not been loaded yet.{self._outage()}"
         if age > bound:
@@ -87,4 +98,8 @@ class Gateway:
         self.server.draining = True
         await asyncio.sleep(delay_s)
         await self.server.stop_accepting()
+        await self.finish()
+
+    async def finish(self) -> None:
+        """Finish what runs, for as long as the settings allow."""
         await self.server.finish(self._settings.timeouts.drain)

@@ -11,36 +11,46 @@ import msgspec
 from gateway.app.control import control_url
 from gateway.app.errors import PortTakenError, StartError
 from gateway.config.settings import Address, Settings
-from gateway.dataplane.listeners import bind_tcp, bind_unix, connection_room
-from gateway.store.base import Store
+from gateway.dataplane.listeners import bind_tcp_shares, bind_unix, connection_room
 
 
 class Listeners(msgspec.Struct, frozen=True):
-    """The bound sockets: for callers, for metrics and health, for the control API unless it is off."""
+    """The bound sockets.
 
-    data: list[socket.socket]
+    Attributes:
+        data: for callers; of each address either a socket for each worker, or one for all.
+        ops: for metrics and health.
+        control: for the control API, unless it is off.
+    """
+
+    data: list[list[socket.socket]]
     ops: socket.socket
     control: socket.socket | None
 
 
-def all_bound(settings: Settings, stack: contextlib.ExitStack) -> Listeners:
+def all_bound(settings: Settings, workers: int, stack: contextlib.ExitStack) -> Listeners:
     """Bind what is listened on, until ``stack`` ends. Raises StartError, PortTakenError."""
 
-    def lent(address: Address) -> socket.socket:
-        return stack.enter_context(bound(address))
+    def lent(address: Address, count: int = 1) -> list[socket.socket]:
+        return [stack.enter_context(listener) for listener in bound(address, count)]
 
     control = settings.control.listen
     return Listeners(
-        data=[lent(address) for address in settings.listen],
-        ops=lent(settings.ops_listen),
-        control=lent(control) if control is not None else None,
+        data=[lent(address, workers) for address in settings.listen],
+        ops=lent(settings.ops_listen)[0],
+        control=lent(control)[0] if control is not None else None,
     )
 
 
-def bound(address: Address) -> socket.socket:
-    """Return a listening socket. Raises StartError, PortTakenError where somebody has the port."""
+def bound(address: Address, count: int) -> list[socket.socket]:
+    """Return ``count`` listening sockets on one address, or one where they cannot share it.
+
+    Raises StartError, PortTakenError where somebody has the port.
+    """
     try:
-        return bind_unix(address.path) if address.path is not None else bind_tcp(address.host, address.port)
+        if address.path is not None:
+            return [bind_unix(address.path)]
+        return bind_tcp_shares(address.host, address.port, count)
     except OSError as error:
         kind = PortTakenError if error.errno == errno.EADDRINUSE else StartError
         raise kind(f"cannot listen on {address}: {error.strerror or error}") from None
@@ -52,18 +62,19 @@ def bound_address(listener: socket.socket) -> Address:
     return Address(host=name[0], port=name[1]) if isinstance(name, tuple) else Address(path=name)
 
 
-def served_at(settings: Settings, listeners: Listeners, store: Store) -> list[str]:
-    """Return where everything is, a line each."""
-    lines = [f"listening on {bound_address(listener)}" for listener in listeners.data]
+def served_at(settings: Settings, listeners: Listeners, location: str) -> list[str]:
+    """Return where everything is, a line each; ``location`` is the store's."""
+    lines = [f"listening on {bound_address(shares[0])}" for shares in listeners.data]
     lines.append(f"metrics and health on {bound_address(listeners.ops)}")
     if listeners.control is not None:
         lines.append(f"control API at {control_url(settings.control, listeners.control)}")
-    return [*lines, f"keys in {store.location}"]
+    return [*lines, f"keys in {location}"]
 
 
-def within_open_files(settings: Settings) -> tuple[Settings, list[str]]:
+def within_open_files(settings: Settings, workers: int) -> tuple[Settings, list[str]]:
     """Return the settings with no more connections than files can be open, and a note where these bind."""
-    room, wanted = connection_room(), settings.limits.connections
+    # The limit is each process's own.
+    room, wanted = connection_room() * workers, settings.limits.connections
     if wanted <= room:
         return settings, []
     limits = msgspec.structs.replace(settings.limits, connections=room)

@@ -9,8 +9,10 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.app.alone import serve_alone
+from gateway.app.cores import worker_count
 from gateway.app.listening import all_bound, within_open_files
 from gateway.app.loop import run_loop
+from gateway.app.workers.serving import serve_with_workers
 from gateway.config.control import plaintext_note
 from gateway.config.settings import Settings
 
@@ -31,11 +33,19 @@ def run(
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="gateway: %(message)s")
     if (note := plaintext_note(settings)) is not None:
         _log.warning(note)
-    settings, notes = within_open_files(settings)
+    workers = worker_count(settings.workers)
+    settings, notes = within_open_files(settings, workers)
     tell = on_ready or _tell
     with contextlib.ExitStack() as stack:
-        listeners = all_bound(settings, stack)
-        code = run_loop(serve_alone(settings, listeners, lambda served: tell([*served, *notes]), prepare))
+        listeners = all_bound(settings, workers, stack)
+
+        def on_serving(served: Sequence[str]) -> None:
+            tell([*served, *notes])
+
+        if workers == 1:
+            code = run_loop(serve_alone(settings, listeners, on_serving, prepare))
+        else:
+            code = run_loop(serve_with_workers(settings, workers, listeners, on_serving, prepare))
     for address in settings.listen:
         if address.path is not None:
             with contextlib.suppress(FileNotFoundError):

@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+FIRST_SYNC_S = 10.0
+"""How long a start waits for the first load of the keys before it says that it serves."""
+
 
 async def either(*waits: Coroutine[Any, Any, object], within_s: float | None = None) -> None:
     """Wait until one of these is done, or ``within_s`` seconds have passed; the others are cancelled."""

@@ -94,7 +94,7 @@ _SETTING_FLAGS = {
     "--listen": ("H:P", "Where callers connect."),
     "--ops-listen": ("H:P", "Where metrics and health are served."),
     "--control-listen": ("H:P", "Where keys are managed and people log in; none: nowhere."),
-    "--workers": ("N", "Worker processes; this version knows 1."),
+    "--workers": ("N", "Processes that serve callers, or auto: one a core."),
 }
 
 

@@ -23,8 +23,9 @@ from gateway.config.kinds import (
     one_text,
     unsupported,
     whole,
+    whole_or,
 )
-from gateway.config.settings import Settings
+from gateway.config.settings import AUTO, MOST_WORKERS, Settings
 from gateway.core.limits import Limits, Timeouts
 from gateway.core.policy import MOST_KEYS_PER_USER, KeyPolicy
 
@@ -182,6 +183,13 @@ SETTINGS: tuple[Setting, ...] = (
     _timeout("drain_delay", "after SIGTERM, connections are still accepted", least=0, most=HOUR),
     _timeout("drain", "then, requests in progress may finish", least=0),
     Setting(
+        "workers",
+        whole_or(AUTO, 1, MOST_WORKERS),
+        _DEFAULT.workers,
+        "processes that serve callers; auto: as many as there are cores for them",
+        flag="--workers",
+    ),
+    Setting(
         "access_log.path",
         one_text("stdout, stderr, none or a file's path"),
         _DEFAULT.access_log,
@@ -191,7 +199,6 @@ SETTINGS: tuple[Setting, ...] = (
 
 # Known, and nothing acts on them yet. A value that leaves the subject off is let through.
 UNSUPPORTED: dict[str, frozenset[str]] = {
-    "workers": frozenset({"1"}),
     "propagation.outage_grace": frozenset({"0", "0s", "PT0S"}),
     "propagation.kept_table": frozenset(),
     "timeouts.tunnel_idle": frozenset(),
@@ -199,7 +206,7 @@ UNSUPPORTED: dict[str, frozenset[str]] = {
     "trusted_proxies": frozenset(),
     "tls": frozenset(),
 }
-UNSUPPORTED_FLAGS = {"--workers": "workers"}
+UNSUPPORTED_FLAGS: dict[str, str] = {}
 
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 GROUPS = ("upstreams", "routes", "roles", "issuers")

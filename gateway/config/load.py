@@ -83,6 +83,7 @@ def settings_from(
         routes=routes,
         limits=Limits(**_under("limits", values)),
         timeouts=Timeouts(**_under("timeouts", values)),
+        workers=values["workers"],
         access_log=values["access_log.path"],
         control=control,
         login=login_of(values, said, control.public_url),

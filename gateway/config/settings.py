@@ -16,6 +16,10 @@ from gateway.core.model import Freshness, Permission, Role
 from gateway.core.policy import KeyPolicy
 from gateway.core.routes import Route
 
+AUTO = "auto"
+MOST_WORKERS = 64
+"""More event loops than this share no machine well; larger ones run several gateways."""
+
 
 class ConfigError(Exception):
     """The configuration is wrong; the text is one sentence for the operator (exit code 2)."""
@@ -174,6 +178,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         listen: where callers connect.
         ops_listen: where metrics and health are served (TCP).
         store_url: the store; None: the default location of the store's kind.
+        workers: how many processes serve callers; ``auto``: as many as there are cores for them.
         access_log: ``stdout``, ``stderr``, ``none`` or the path of a file.
         key_policy: what holds for the keys of tenants that set nothing of their own.
         roles: every role by name, the built-in and shipped ones included.
@@ -192,6 +197,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     routes: tuple[Route, ...] = ()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
+    workers: int | str = 1
     access_log: str = "stdout"
     control: Control = Control()
     login: Login = Login()

@@ -31,10 +31,20 @@ class Status(msgspec.Struct, frozen=True):
     ready: Callable[[], Answer]
 
 
-def make_ops(registry: CollectorRegistry, status: Status) -> web.Application:
-    """Return the application: ``/metrics /livez /readyz /startupz`` for GET and HEAD, 404 for the rest."""
+async def _nothing() -> None:
+    """Find the numbers as they are."""
+
+
+def make_ops(
+    registry: CollectorRegistry, status: Status, refresh: Callable[[], Awaitable[None]] = _nothing
+) -> web.Application:
+    """Return the application: ``/metrics /livez /readyz /startupz`` for GET and HEAD, 404 for the rest.
+
+    ``refresh`` brings the registry's numbers up to date before they are shown.
+    """
 
     async def metrics(request: web.Request) -> web.Response:
+        await refresh()
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         return web.Response(body=encode(registry), headers={"Content-Type": content_type})
 

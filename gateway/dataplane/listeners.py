@@ -37,6 +37,33 @@ def bind_tcp(host: str, port: int) -> socket.socket:
     return sock
 
 
+def bind_tcp_shares(host: str, port: int, count: int) -> list[socket.socket]:
+    """Return ``count`` sockets that listen on one address, among which the system deals connections out.
+
+    Fewer where it does not: then one, for all. Raises OSError, also where somebody else listens there.
+    """
+    # The first is bound as if it were to be the only one: with SO_REUSEPORT from the start, a second
+    # gateway on the same port would not be refused, but silently given half of the callers.
+    shares = [bind_tcp(host, port)]
+    if sys.platform != "linux" or count == 1:
+        return shares
+    address = shares[0].getsockname()
+    try:
+        shares[0].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        for _ in range(count - 1):
+            share = socket.socket(shares[0].family, socket.SOCK_STREAM)
+            shares.append(share)
+            for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+                share.setsockopt(socket.SOL_SOCKET, option, 1)
+            share.bind(address)
+            share.listen(BACKLOG)
+    except OSError:
+        for share in shares:
+            share.close()
+        raise
+    return shares
+
+
 def bind_unix(path: str) -> socket.socket:
     """Return a socket that listens on ``path``; one that was left behind is replaced. Raises OSError."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

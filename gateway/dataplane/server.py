@@ -31,6 +31,11 @@ TURNED_AWAY_MAX = 256
 NEW_CONNECTION_S = 1.0
 
 
+def new_pseudonym() -> bytes:
+    """Return a name for ``Via`` that no other instance has (RFC 9110 §7.6.3)."""
+    return b"gw-" + secrets.token_hex(6).encode()
+
+
 class Server:
     """The data plane of one process.
 
@@ -55,10 +60,11 @@ class Server:
         clock: Callable[[], float],
         report: Callable[[str], None] = lambda _: None,
         verify: VerifyFunction = lambda _wanted, _done, _source: False,
+        pseudonym: bytes | None = None,
     ) -> None:
         """Take what the connections share, on the running loop; ``targets`` are host and port by upstream.
 
-        ``verify`` has credentials proven.
+        ``verify`` has credentials proven; ``pseudonym`` is new unless given.
         """
         self.snapshot = snapshot
         self.limits = limits
@@ -82,16 +88,17 @@ class Server:
         }
         self.draining = False
         self.date = b""
-        self.pseudonym = b"gw-" + secrets.token_hex(6).encode()
+        self.pseudonym = pseudonym or new_pseudonym()
         self.connections: set[Downstream] = set()
         self.used: set[bytes] = set()
         self._review = Review(self)
         self._request_prefix = secrets.token_hex(8).encode() + b"-"
         self._requests = 0
         self.epoch_offset_s = 0.0
-        self._servers: list[tuple[asyncio.Server, socket.socket]] = []
+        self._servers: dict[socket.socket, asyncio.Server] = {}
         self._empty = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
 
     # -- What every request asks.
 
@@ -128,19 +135,29 @@ class Server:
 
     async def start(self, listeners: list[socket.socket]) -> None:
         """Serve on bound sockets, which stay the caller's until `stop_accepting`."""
-        loop = asyncio.get_running_loop()
+        self._due = self.clock()
         self._tick()
         for listener in listeners:
-            # A twin of the socket keeps its queue when the loop's own is closed.
-            serve = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
-            served = await serve(lambda: Downstream(self), sock=listener.dup(), backlog=BACKLOG)
-            self._servers.append((served, listener))
+            await self.accept(listener)
+
+    async def accept(self, listener: socket.socket) -> None:
+        """Accept from one more bound socket."""
+        loop = asyncio.get_running_loop()
+        # A twin of the socket keeps its queue when the loop's own is closed.
+        serve = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
+        self._servers[listener] = await serve(lambda: Downstream(self), sock=listener.dup(), backlog=BACKLOG)
+
+    def release(self, listener: socket.socket) -> None:
+        """Accept no more from a socket; what has queued is left to whoever else has it."""
+        self._servers.pop(listener).close()
 
     def _tick(self) -> None:
         """Renew the date and act on every deadline that has passed."""
         # A fault in one connection must end neither the ticking nor the others' turn: it is looked at later.
         self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
         now = self.clock()
+        self.observer.lagged(max(0.0, now - self._due))
+        self._due = now + TICK_S
         epoch = time.time()
         self.epoch_offset_s = epoch - now
         self.date = formatdate(epoch, usegmt=True).encode("ascii")
@@ -155,7 +172,7 @@ class Server:
     async def stop_accepting(self) -> None:
         """Take in what has queued at the listeners, then close them."""
         loop = asyncio.get_running_loop()
-        for served, listener in self._servers:
+        for listener, served in self._servers.items():
             turn_away(listener)
             served.close()
             listener.setblocking(False)
@@ -174,14 +191,18 @@ class Server:
         self._end_idle(but_new=True)
         # Who has just connected is about to ask: the listener took it in when it could still choose.
         asyncio.get_running_loop().call_later(NEW_CONNECTION_S, self._end_idle)
-        if self.connections:
-            self._empty.clear()
-            try:
-                async with asyncio.timeout(patience_s):
-                    await self._empty.wait()
-            except TimeoutError:
-                return False
+        try:
+            async with asyncio.timeout(patience_s):
+                await self.emptied()
+        except TimeoutError:
+            return False
         return True
+
+    async def emptied(self) -> None:
+        """Wait until no connection is left."""
+        while self.connections:
+            self._empty.clear()
+            await self._empty.wait()
 
     def _end_idle(self, *, but_new: bool = False) -> None:
         now = self.clock()
@@ -193,7 +214,7 @@ class Server:
         """End whatever is left at once."""
         if self._timer is not None:
             self._timer.cancel()
-        for served, listener in self._servers:
+        for listener, served in self._servers.items():
             served.close()
             listener.close()
         for connection in list(self.connections):

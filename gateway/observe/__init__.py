@@ -6,8 +6,21 @@ batch that is formatted and written later. Credentials never reach this room. Im
 """
 
 from gateway.observe.access_log import AccessLog, open_access_log
-from gateway.observe.metrics import Gauges, make_registry
+from gateway.observe.metrics import GatewayCollector, Gauges, make_registry, registry_of
 from gateway.observe.observer import Observer
 from gateway.observe.outcome import Outcome
+from gateway.observe.totals import Family, Totals, families_of
 
-__all__ = ["AccessLog", "Gauges", "Observer", "Outcome", "make_registry", "open_access_log"]
+__all__ = [
+    "AccessLog",
+    "Family",
+    "GatewayCollector",
+    "Gauges",
+    "Observer",
+    "Outcome",
+    "Totals",
+    "families_of",
+    "make_registry",
+    "open_access_log",
+    "registry_of",
+]

@@ -3,6 +3,8 @@
 The hot path appends to a list. A coarse timer (or a full batch) formats the list on the loop, which
 takes a fraction of a millisecond, and hands the bytes to one writer thread through a bounded queue:
 a pipe that nobody reads stops that thread alone. What the queue cannot take is dropped and counted.
+Where several processes write to one log they take turns, by a lock: a pipe keeps no more than 4096
+bytes of a write together (pipe(7)), and lines may be longer.
 Imports ``core`` and the outcome.
 
 Promise: one line a request, whatever the request held; nothing that was queued is lost at a close
@@ -12,12 +14,15 @@ that the reader keeps up with.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import os
 import queue
 import select
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import msgspec
 
@@ -49,17 +54,18 @@ class _Line(msgspec.Struct, gc=False):
     peer: str
 
 
-def open_access_log(path: str) -> AccessLog | None:
+def open_access_log(path: str, lock: int | None = None) -> AccessLog | None:
     """Return the log that ``path`` names: ``stdout``, ``stderr``, ``none`` (None) or a file.
 
-    A file is appended to, and made with mode 0640 where it does not exist. Raises OSError when it
-    cannot be opened.
+    A file is appended to, and made with mode 0640 where it does not exist. ``lock`` is the descriptor
+    of a file that all writers have: who holds its lock may write. Raises OSError when the log cannot
+    be opened.
     """
     if path == "none":
         return None
     if path in ("stdout", "stderr"):
-        return AccessLog(1 if path == "stdout" else 2)
-    return AccessLog(_open(path), path)
+        return AccessLog(1 if path == "stdout" else 2, lock=lock)
+    return AccessLog(_open(path), path, lock)
 
 
 def _open(path: str) -> int:
@@ -69,13 +75,16 @@ def _open(path: str) -> int:
 class AccessLog:
     """The access log of one process. ``add``, ``start``, ``flush``, ``close`` belong to the loop's thread."""
 
-    def __init__(self, descriptor: int, path: str | None = None) -> None:
-        """Write to ``descriptor``; with ``path``, follow rotations and close it at the end."""
+    def __init__(self, descriptor: int, path: str | None = None, lock: int | None = None) -> None:
+        """Write to ``descriptor``; with ``path``, follow rotations and close it at the end.
+
+        ``lock``: of a file whose lock is to be held while writing.
+        """
         self._unqueued = 0
         self._batch: list[Outcome] = []
         self._queue: queue.Queue[tuple[bytes, int] | None] = queue.Queue(QUEUED_BATCHES)
         self._formatter = _Formatter()
-        self._writer = _Writer(descriptor, path)
+        self._writer = _Writer(descriptor, path, lock)
         self._thread = threading.Thread(
             target=self._writer.run, args=(self._queue,), name="access-log", daemon=True
         )
@@ -169,10 +178,11 @@ class _Formatter:
 class _Writer:
     """The thread's half: takes batches from the queue and writes them whole."""
 
-    def __init__(self, descriptor: int, path: str | None) -> None:
+    def __init__(self, descriptor: int, path: str | None, lock: int | None) -> None:
         self.dropped = 0
         self._descriptor = descriptor
         self._path = path
+        self._lock = lock
         self._looked_at = time.monotonic()
         self._failing = False
         self._left_behind = False
@@ -183,9 +193,23 @@ class _Writer:
         while (item := batches.get()) is not None:
             if self._path is not None:
                 self._follow(self._path)
-            self._write(*item)
+            with self._turn():
+                self._write(*item)
         if self._path is not None:
             os.close(self._descriptor)
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Keep other processes from writing meanwhile; the end of a process ends its turn."""
+        if self._lock is None:
+            yield
+            return
+        # POSIX locks belong to processes (fcntl(2)): flock's would be shared with whoever inherited it.
+        fcntl.lockf(self._lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._lock, fcntl.LOCK_UN)
 
     def _write(self, lines: bytes, count: int) -> None:
         if not lines:

@@ -43,16 +43,24 @@ class Gauges(msgspec.Struct, frozen=True):
 
 
 def make_registry(observer: Observer, gauges: Gauges, version: str) -> CollectorRegistry:
-    """Return a registry of its own (nothing global): the gateway's metrics, the process's and Python's."""
+    """Return the metrics of a gateway that is this process."""
+    return registry_of(GatewayCollector(observer, gauges, version))
+
+
+def registry_of(*collectors: Collector) -> CollectorRegistry:
+    """Return a registry of its own (nothing global): what these show, then the process's and Python's."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_GatewayCollector(observer, gauges, version))
+    for collector in collectors:
+        registry.register(collector)
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
     return registry
 
 
-class _GatewayCollector(Collector):
+class GatewayCollector(Collector):
+    """The gateway's own metrics, without those of the process and of Python."""
+
     def __init__(self, observer: Observer, gauges: Gauges, version: str) -> None:
         self._observer = observer
         self._gauges = gauges
@@ -138,12 +146,11 @@ class _GatewayCollector(Collector):
         yield GaugeMetricFamily(
             "gateway_store_up", "1 when the last read of the store succeeded.", value=self._gauges.store_up()
         )
-        propagation = HistogramMetricFamily(
-            "gateway_key_propagation_seconds", "From the commit of a change to its being visible here."
+        yield _histogram(
+            "gateway_key_propagation_seconds",
+            "From the commit of a change to its being visible here.",
+            self._observer.propagation,
         )
-        histogram = self._observer.propagation
-        propagation.add_metric((), _buckets(histogram), histogram.total)
-        yield propagation
 
     def _program_families(self) -> Iterator[Metric]:
         log = self._observer.access_log
@@ -151,6 +158,11 @@ class _GatewayCollector(Collector):
             "gateway_access_log_dropped",
             "Access log lines given up because the log could not take them.",
             value=0 if log is None else log.dropped,
+        )
+        yield _histogram(
+            "gateway_event_loop_lag_seconds",
+            "How late the event loop came to its regular work, ten times a second: what it adds to answers.",
+            self._observer.lag,
         )
         yield GaugeMetricFamily(
             "gateway_config_reload_success_timestamp_seconds",
@@ -170,6 +182,12 @@ def _histograms(
     metric = HistogramMetricFamily(name, documentation, labels=(label,))
     for value, histogram in family.items():
         metric.add_metric((value,), _buckets(histogram), histogram.total)
+    return metric
+
+
+def _histogram(name: str, documentation: str, histogram: Histogram) -> HistogramMetricFamily:
+    metric = HistogramMetricFamily(name, documentation)
+    metric.add_metric((), _buckets(histogram), histogram.total)
     return metric
 
 

@@ -20,6 +20,9 @@ DURATION_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 # The promise is 300 s, the usual figure well below one second.
 PROPAGATION_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0)
 
+# What a blocked event loop adds to every answer; it is noticed once in each 100 ms.
+LAG_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
 # RFC 9110 §9, RFC 5789 and the WebDAV family (RFC 4918, 3253, 3648, 3744, 5323, 5842, 4791).
 KNOWN_METHODS = frozenset(
     b"GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH QUERY PROPFIND PROPPATCH MKCOL COPY MOVE LOCK "
@@ -74,6 +77,7 @@ class Observer:
         "config_loaded_at",
         "durations",
         "ended",
+        "lag",
         "propagation",
         "rejections",
         "requests",
@@ -91,6 +95,7 @@ class Observer:
         self.upstream_durations: dict[str, Histogram] = {}
         self.upstream_errors: dict[tuple[str, str], int] = {}
         self.propagation = Histogram(PROPAGATION_BOUNDS)
+        self.lag = Histogram(LAG_BOUNDS)
         self.config_loaded_at = 0.0
 
     def configured(self, routes: Iterable[str], upstreams: Iterable[str], at: float) -> None:
@@ -139,6 +144,10 @@ class Observer:
     def propagated(self, seconds: float) -> None:
         """Note how long a change took from its commit to being visible here, on the store's clock."""
         self.propagation.add(seconds)
+
+    def lagged(self, seconds: float) -> None:
+        """Note how late the event loop came to its regular work."""
+        self.lag.add(seconds)
 
     def _count_first(self, labels: RequestLabels) -> None:
         route, method, status = labels

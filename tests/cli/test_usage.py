@@ -60,7 +60,7 @@ def test_nothing_slow_is_loaded_to_speak(arguments: list[str], tmp_path: Path) -
         (["run"], "no upstream is configured"),
         (["run", "--upstream", "nonsense"], "`nonsense` is not a target"),
         (["run", "--upstream", "https://h"], "not supported by this version"),
-        (["run", "--upstream", "http://h", "--workers", "2"], "not supported by this version"),
+        (["run", "--upstream", "http://h", "--workers", "0"], "from 1 to 64"),
         (["run", "--upstream", "http://h", "--control-listen", ":1"], "in clear"),
         (["run", "--upstream", "http://h", "--store", "postgresql://u:geheim@h:x/d"], "from 1 to 65535"),
         (["keys", "list", "--store", "postgresql://h/d?sslmod=x"], "the nearest is `sslmode`"),

@@ -169,7 +169,6 @@ UNBUILT = [
     "propagation: {kept_table: /t}",
     "trusted_proxies: [10.0.0.0/8]",
     "timeouts: {tunnel_idle: 1h}",
-    "workers: 2",
     "ops: {listen: unix:/a}",
     "upstreams: {a: {targets: ['https://h:1']}}",
     "upstreams: {a: {targets: ['unix:/a']}}",
@@ -191,7 +190,7 @@ def test_setting_whose_subject_is_not_built_is_refused_for_what_it_is(write: Wri
 
 @pytest.mark.parametrize(
     "text",
-    ["workers: 1", "trusted_proxies: []", "propagation: {outage_grace: 0s, kept_table: null}", "authz: {}"],
+    ["trusted_proxies: []", "propagation: {outage_grace: 0s, kept_table: null}", "authz: {}"],
 )  # fmt: skip
 def test_unbuilt_subject_may_be_said_to_be_off(write: Write, text: str) -> None:
     assert load_settings(write(text)).limits == Limits()
