@@ -9,6 +9,9 @@ slack, since none is needed: ``sent`` is noted before the first byte goes out, `
 last one came, and the clocks run at one speed. A slow machine widens the window, and so can excuse a
 wrong answer, but cannot make a right one wrong.
 
+Expiry is no matter of the table's age: it is judged by the store's clock as last seen, and may come
+as much too early as the reading took that saw it, but never late.
+
 A 503 says that the table is too old. That too is held against a reading: the gateway's own metric
 says how old its table was when it was asked, and the table only grows newer. Where nothing keeps the
 gateway from reading, no 503 is right at all, unless this machine stood still.
@@ -26,6 +29,8 @@ from dataclasses import dataclass, field
 from tests.faults.truth import Truth, now
 
 PULSE_S = 0.02
+CLOCKS_DIFFER_S = 0.05
+"""An expiry is an instant of the wall clock, to the millisecond; its note is one of another clock."""
 STOOD_STILL_S = 0.3
 """A thread that wants to run every 20 ms and does not for so long tells of a machine that stands still."""
 
@@ -114,8 +119,12 @@ class Judge:
         life = self._truth.life(call.token)
         oldest = call.sent - self._bound
         match call.status, call.code:
+            case 200, "" if call.sent > life.expires + CLOCKS_DIFFER_S:
+                return "served a key that has expired"
             case 200, "":
                 return "" if life.may_be("live", oldest, call.answered) else "served a key that is not live"
+            case 401, "key_expired":
+                return "" if call.answered > life.expires - self._bound else "called a live key expired"
             case 401, "key_revoked":
                 right = life.may_be("revoked", oldest, call.answered)
                 return "" if right else "called a live key revoked"

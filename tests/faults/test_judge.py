@@ -66,6 +66,17 @@ def test_a_revocation_that_nobody_acknowledged_excuses_both_answers_until_one_th
     assert found.verdict(call(99.0, 200)) != ""
 
 
+def test_an_expired_key_is_served_not_a_moment_longer_and_refused_not_much_sooner() -> None:
+    truth = Truth()
+    truth.created("k", "apk_k", 10.0, 10.2, 50.0)
+    found = Judge(truth, Evidence(), bound=BOUND, fresh=FRESH)
+    assert found.verdict(call(49.9, 200, took=9.0)) == ""
+    assert found.verdict(call(50.1, 200)) != ""
+    assert found.verdict(call(46.9, 401, "key_expired")) != ""
+    assert found.verdict(call(47.1, 401, "key_expired")) == ""
+    assert found.verdict(call(60.0, 401, "key_expired", token="never made")) != ""
+
+
 def test_a_restored_store_is_the_truth_from_then_on() -> None:
     found, _, truth = judge()
     truth.created("late", "apk_late", 25.0, 25.1)

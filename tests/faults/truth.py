@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -33,10 +33,14 @@ class Turn:
 
 @dataclass
 class Life:
-    """What is on record of one key, which was absent at first."""
+    """What is on record of one key, which was absent at first.
+
+    ``expires`` is when it ends by itself, by the store's clock.
+    """
 
     token: str
     key_id: str = ""
+    expires: float = math.inf
     turns: list[Turn] = field(default_factory=lambda: [Turn("absent", -math.inf, -math.inf)])
 
     def may_be(self, state: State, since: float, until: float) -> bool:
@@ -67,7 +71,7 @@ class Truth:
         self.lives: dict[str, Life] = {}
         self.live: list[str] = []
         self.ended: list[str] = []
-        self._by_id: dict[str, Life] = {}
+        self.expiring: list[str] = []
 
     def life(self, token: str) -> Life:
         """Return what is on record of a token; one that was never made is absent throughout."""
@@ -77,12 +81,11 @@ class Truth:
         """Return the id of a key that was made."""
         return self.lives[token].key_id
 
-    def created(self, token: str, key_id: str, begun: float, acked: float) -> None:
+    def created(self, token: str, key_id: str, begun: float, acked: float, expires: float = math.inf) -> None:
         """Note a key whose making was acknowledged."""
-        life = Life(token, key_id)
+        self.lives[token] = life = Life(token, key_id, expires)
         life.turns.append(Turn("live", begun, acked))
-        self.lives[token] = self._by_id[key_id] = life
-        self.live.append(token)
+        (self.live if expires == math.inf else self.expiring).append(token)
 
     def revoking(self, token: str, begun: float) -> Turn:
         """Note that a key is being revoked; the acknowledgement goes into what is returned."""
@@ -108,8 +111,9 @@ class Truth:
             if state != life.turns[-1].state or life.turns[-1].acked is None:
                 changed.append(token)
             life.turns.append(Turn(state, begun, acked))
-        self.live = [token for token, life in self.lives.items() if life.turns[-1].state == "live"]
-        self.ended = [token for token, life in self.lives.items() if life.turns[-1].state == "revoked"]
+        states = {token: life.turns[-1].state for token, life in self.lives.items()}
+        self.live = [t for t, state in states.items() if state == "live" and t not in self.expiring]
+        self.ended = [t for t, state in states.items() if state == "revoked"]
         return changed
 
     def differences(self, found: Mapping[str, State]) -> list[str]:
@@ -119,8 +123,3 @@ class Truth:
             for life in self.lives.values()
             if life.turns[-1].acked is not None and found.get(life.key_id, "absent") != life.turns[-1].state
         ]
-
-
-def expected_now(truth: Truth, tokens: Iterable[str]) -> dict[str, State]:
-    """Return what each token is now; for a time at which nothing is under way."""
-    return {token: truth.life(token).turns[-1].state for token in tokens}
