@@ -3,7 +3,7 @@
 -- are waited for longer than a frozen gateway can hold one in its idleness.
 
 -- name: begin_write
-BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+BEGIN ISOLATION LEVEL READ COMMITTED;
 SET LOCAL statement_timeout = 10000;
 SET LOCAL lock_timeout = 6000;
 SET LOCAL idle_in_transaction_session_timeout = 3000;
@@ -12,7 +12,7 @@ SELECT number FROM change_counter FOR UPDATE
 
 -- name: begin_write_beside
 -- Gives up before the server looks for deadlocks (1 s), so that of two it is the other that goes on.
-BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+BEGIN ISOLATION LEVEL READ COMMITTED;
 SET LOCAL statement_timeout = 10000;
 SET LOCAL lock_timeout = 800;
 SET LOCAL idle_in_transaction_session_timeout = 3000;
@@ -39,7 +39,7 @@ SET LOCAL idle_in_transaction_session_timeout = 60000
 
 -- name: begin_migration
 -- Whoever comes second waits here, and then finds nothing left to do.
-BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+BEGIN ISOLATION LEVEL READ COMMITTED;
 SET LOCAL statement_timeout = 600000;
 SET LOCAL lock_timeout = 600000;
 SET LOCAL idle_in_transaction_session_timeout = 60000;

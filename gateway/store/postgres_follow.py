@@ -40,8 +40,8 @@ from gateway.store.postgres_url import Host, PostgresUrl
 from gateway.store.texts import queries
 
 CHANNEL = "gateway_changes"
-LOAD_BATCH = 4000
-"""Keys handed over at a time: their assignment holds the event loop for about a millisecond."""
+LOAD_BATCH = 1000
+"""Keys handed over at a time: taking their rows apart holds the interpreter for about a millisecond."""
 POLL_STATEMENT_S = 5.0
 """How long a question about changes may take."""
 

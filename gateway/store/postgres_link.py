@@ -12,8 +12,10 @@ Imports ``store`` only.
 from __future__ import annotations
 
 import asyncio
+import stat
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
@@ -57,28 +59,28 @@ class Link:
         """Cut it, without a word; safe to call twice."""
         self._connection.terminate()
 
-    async def rows(self, text: str, args: Sequence[Any] = (), *, within_s: float = STATEMENT_S) -> list[Row]:
+    async def rows(self, text: str, args: Sequence[Any] = (), *, within_s: float | None = None) -> list[Row]:
         """Run one statement and return its rows."""
         return [tuple(row) for row in await self._timed(self._connection.fetch(text, *args), within_s)]
 
-    async def many(self, text: str, args: Iterable[Sequence[Any]], *, within_s: float = STATEMENT_S) -> None:
+    async def many(self, text: str, args: Iterable[Sequence[Any]], *, within_s: float | None = None) -> None:
         """Run one statement once for each of ``args``."""
         await self._timed(self._connection.executemany(text, args), within_s)
 
-    async def script(self, text: str, *, within_s: float = STATEMENT_S) -> str:
+    async def script(self, text: str, *, within_s: float | None = None) -> str:
         """Run statements without parameters in one round trip; return what the last one did."""
         return str(await self._timed(self._connection.execute(text), within_s))
 
-    async def cursor(self, text: str, args: Sequence[Any], *, within_s: float = STATEMENT_S) -> Any:
+    async def cursor(self, text: str, args: Sequence[Any], *, within_s: float | None = None) -> Any:
         """Open a cursor over a statement's rows, to be read by ``fetch``; a transaction must be open."""
         return await self._timed(self._connection.cursor(text, *args), within_s)
 
-    async def fetch(self, cursor: Any, count: int, *, within_s: float = STATEMENT_S) -> list[Row]:
+    async def fetch(self, cursor: Any, count: int, *, within_s: float | None = None) -> list[Row]:
         """Return the next ``count`` rows of a cursor, as asyncpg's records."""
         found: list[Row] = await self._timed(cursor.fetch(count), within_s)
         return found
 
-    async def listen(self, channel: str, heard: Callable[[], None], *, within_s: float = STATEMENT_S) -> None:
+    async def listen(self, channel: str, heard: Callable[[], None], *, within_s: float | None = None) -> None:
         """Have ``heard`` called at each notification, and once more at the connection's end."""
         await self._timed(self._connection.add_listener(channel, lambda *_: heard()), within_s)
         self._connection.add_termination_listener(lambda _: heard())
@@ -90,7 +92,8 @@ class Link:
         except (LinkError, asyncpg.PostgresError, asyncpg.InterfaceError):
             self.terminate()
 
-    async def _timed(self, work: Awaitable[T], within_s: float) -> T:
+    async def _timed(self, work: Awaitable[T], within_s: float | None) -> T:
+        within_s = STATEMENT_S if within_s is None else within_s
         watch = asyncio.get_running_loop().call_later(within_s, self._expire)
         try:
             return await work
@@ -139,6 +142,8 @@ async def connect(url: PostgresUrl, *, within_s: float = CONNECT_S, first: Host 
 
 
 async def _connected(url: PostgresUrl, host: Host | None) -> Link:
+    if url.passfile is not None:
+        _check_passfile(Path(url.passfile), url.location)
     connection = await asyncpg.connect(
         url.tls_dsn,
         host=host.name if host else None,
@@ -161,6 +166,20 @@ async def _connected(url: PostgresUrl, host: Host | None) -> Link:
     return link
 
 
+def _check_passfile(path: Path, location: str) -> None:
+    """Raise StoreError where libpq would go on without the password, and leave people to wonder."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise StoreError(
+            f"the password file {path} of the store {location} cannot be read: {of_system(error)}"
+        ) from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise StoreError(
+            f"the password file {path} of the store {location} may be read by others: chmod 600 it"
+        )
+
+
 async def _check_server(link: Link, location: str) -> None:
     texts = queries("postgres")
     await link.script(texts["begin_look"])
@@ -172,7 +191,7 @@ async def _check_server(link: Link, location: str) -> None:
         raise StoreError(f"the store {location} has the encoding {encoding}: a database in UTF8 is needed")
 
 
-async def drive(link: Link, steps: Steps[R], *, within_s: float = STATEMENT_S) -> tuple[R, bool]:
+async def drive(link: Link, steps: Steps[R], *, within_s: float | None = None) -> tuple[R, bool]:
     """Run an operation to its end in the transaction that is open.
 
     Returns its result, and whether it took numbers of the change log.
@@ -188,7 +207,7 @@ async def drive(link: Link, steps: Steps[R], *, within_s: float = STATEMENT_S) -
         rows = await _execute(link, query, within_s)
 
 
-async def _execute(link: Link, query: Query, within_s: float) -> list[Row]:
+async def _execute(link: Link, query: Query, within_s: float | None) -> list[Row]:
     text = text_of(query, "postgres")
     if not text:
         return []
