@@ -117,9 +117,8 @@ class UsageWriter:
                 self._due_at = self._clock() + _about(WRITE_S)
 
     def _written(self, batch: Sequence[tuple[str, int]], rests_until: float) -> None:
-        for key_id, at in batch:
-            if self._unwritten.get(key_id) == at:
-                del self._unwritten[key_id]
+        for key_id, _ in batch:
+            del self._unwritten[key_id]
             # Without room it is written oftener than need be, no more.
             if len(self._rests_until) < REMEMBERED_MAX:
                 self._rests_until[key_id] = rests_until

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 # From the beginning of one look at all connections to that of the next, in seconds.
 PASS_S = 1.0
-# Exchanges judged at one tick: some three milliseconds where each has to look for its key again.
-SLICE = 1000
+# Exchanges judged at one tick: two or three milliseconds where each has to look for its key again.
+SLICE = 500
 
 
 class Review:

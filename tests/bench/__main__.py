@@ -9,6 +9,7 @@ same rounds. Requests a second are bounded by whichever core is full first.
   python -m tests.bench --quick       one short round: a look, not a result
   python -m tests.bench keys          time to ready, memory and cost of a look-up with 1,000,000 keys
   python -m tests.bench idle          memory of 10,000 idle connections
+  python -m tests.bench streams       the cost of judging 10,000 open event streams again while keys change
   python -m tests.bench logins        the proxy's latency while 200 people log in at once
   python -m tests.bench profile       the gateway's costliest functions under a GET (or --scenario)
 
@@ -51,6 +52,7 @@ def _run(options: argparse.Namespace) -> bool:
     from tests.bench.growth import idle, keys
     from tests.bench.logins import AT_ONCE, logins
     from tests.bench.profile import profile
+    from tests.bench.streams import streams
 
     contenders = options.only or list(CONTENDERS)
     if missing := missing_programs(contenders if options.mode == "compare" else []):
@@ -60,6 +62,8 @@ def _run(options: argparse.Namespace) -> bool:
         return keys(options.count or 1_000_000, rounds=rounds, seconds=seconds, say=_say)
     if options.mode == "idle":
         return idle(options.count or 10_000, say=_say)
+    if options.mode == "streams":
+        return streams(options.count or 10_000, say=_say)
     if options.mode == "logins":
         return logins(options.count or AT_ONCE, rounds=rounds, seconds=seconds, say=_say)
     if options.mode == "profile":
@@ -82,11 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=_positive, default=3, metavar="S", help="of each run (default 3)")
     parser.add_argument("--only", action="append", choices=_contenders(), help="this contender; repeatable")
     parser.add_argument("--scenario", action="append", choices=_scenarios(), help="only this; repeatable")
-    parser.add_argument("--count", type=_positive, metavar="N", help="how many keys, connections or logins")
+    parser.add_argument("--count", type=_positive, metavar="N", help="how many keys, streams, logins …")
     return parser
 
 
-_MODES = ["compare", "keys", "idle", "logins", "profile"]
+_MODES = ["compare", "keys", "idle", "streams", "logins", "profile"]
 
 
 def _contenders() -> list[str]:

@@ -55,6 +55,12 @@ def test_growth_modes_print_their_row() -> None:
     assert idle.stdout.splitlines()[-1].split()[0] == "50"
 
 
+def test_streams_mode_prints_a_row_without_and_one_with_changes() -> None:
+    run = bench("streams", "--count", "50")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert [line.split()[:2] for line in run.stdout.splitlines()[-2:]] == [["50", "0"], ["50", "1,000"]]
+
+
 def test_a_mode_that_does_not_exist_is_refused_with_those_that_do() -> None:
     run = bench("everything")
     assert run.returncode == 2
