@@ -32,6 +32,8 @@ from gateway.core.policy import MOST_KEYS_PER_USER, KeyPolicy
 MINUTE = 60.0
 HOUR = 3600.0
 DAY = 24 * HOUR
+MOST_GRACE = 7 * DAY
+"""A long weekend without anybody to mend the store; past it the keys of a table say little."""
 
 
 class Setting(NamedTuple):
@@ -165,6 +167,12 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         "how old it may be to call a key unknown; null: 2 x poll + 1 s",
     ),
+    Setting(
+        "propagation.outage_grace",
+        duration(0, MOST_GRACE),
+        0.0,
+        "how much longer known keys are served while the store is out, though revoked meanwhile",
+    ),
     _policy("api_keys_enabled", SWITCH, "false: no key is made, existing ones are refused"),
     _policy("max_keys_per_user", whole(0, MOST_KEYS_PER_USER), "active keys that a user may have made"),
     _policy("max_api_key_expiry", LIFETIME, "the longest that a new key may live; a calendar year at most"),
@@ -199,7 +207,6 @@ SETTINGS: tuple[Setting, ...] = (
 
 # Known, and nothing acts on them yet. A value that leaves the subject off is let through.
 UNSUPPORTED: dict[str, frozenset[str]] = {
-    "propagation.outage_grace": frozenset({"0", "0s", "PT0S"}),
     "propagation.kept_table": frozenset(),
     "timeouts.tunnel_idle": frozenset(),
     "authz.listen": frozenset(),

@@ -215,7 +215,12 @@ def _propagation(values: Mapping[str, Any], said: Mapping[str, Node]) -> Propaga
         fresh = min(2 * poll + 1, bound)
     if fresh > bound:
         _contradiction("propagation.fresh", said, "is longer than propagation.bound, which ends all trust")
-    return Propagation(bound_s=bound, poll_s=poll, fresh_s=fresh)
+    if fresh <= poll:
+        _contradiction(
+            "propagation.fresh", said, "is not longer than propagation.poll: no table would be fresh"
+        )
+    grace = values["propagation.outage_grace"]
+    return Propagation(bound_s=bound, poll_s=poll, fresh_s=fresh, outage_grace_s=grace)
 
 
 def _check_addresses(settings: Settings, said: Mapping[str, Node]) -> None:

@@ -154,11 +154,15 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Propagation(msgspec.Struct, frozen=True):
-    """How soon changes must be seen, in seconds; ``fresh_s`` as given, else twice the poll and one second."""
+    """How soon changes must be seen, in seconds; ``fresh_s`` as given, else twice the poll and one second.
+
+    ``outage_grace_s`` prolongs the bound while the store is out.
+    """
 
     bound_s: float = 300.0
     poll_s: float = 2.0
     fresh_s: float = 5.0
+    outage_grace_s: float = 0.0
 
 
 BUILT_IN_ROLES: Mapping[str, Role] = {
@@ -210,4 +214,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def freshness(self) -> Freshness:
         """Return the age rule as the decision reads it."""
-        return Freshness(bound_s=self.propagation.bound_s, fresh_s=self.propagation.fresh_s)
+        propagation = self.propagation
+        return Freshness(propagation.bound_s, propagation.fresh_s, propagation.outage_grace_s)

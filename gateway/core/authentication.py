@@ -108,7 +108,8 @@ def authenticate(
         key = bearer
     if table.synced_at is None:
         return Reject(Reason.NOT_READY)
-    if now - table.synced_at > snapshot.freshness.bound_s:
+    age, freshness = now - table.synced_at, snapshot.freshness
+    if age > freshness.bound_s and age > freshness.known_s(table):
         return Reject(Reason.KEY_TABLE_STALE, key)
     if key.revoked_at is not None:
         return Reject(Reason.KEY_REVOKED, key)
@@ -168,14 +169,14 @@ def _bearer(found: Session | Unproven | Reason, snapshot: Snapshot, now: float) 
     age = now - table.synced_at
     if isinstance(found, Session):
         bearer = found.bearer(table)
-        if age > snapshot.freshness.bound_s:
+        if age > snapshot.freshness.known_s(table):
             return Reject(Reason.KEY_TABLE_STALE, bearer)
         ended = found.token_id is not None and found.token_id in table.ended_tokens
         return Reject(Reason.TOKEN_INVALID, bearer) if ended else bearer
     if isinstance(found, Unproven):
         judged = found.wanted or _judge_signed(found, snapshot, now)
         if isinstance(judged, Verify):
-            return judged if age <= snapshot.freshness.bound_s else Reject(Reason.KEY_TABLE_STALE)
+            return judged if age <= snapshot.freshness.known_s(table) else Reject(Reason.KEY_TABLE_STALE)
         found = judged
     # What is not known may have been made since: so it is said only while the table is fresh.
     return Reject(found if age <= snapshot.freshness.fresh_s else Reason.KEY_TABLE_STALE)

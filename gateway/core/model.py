@@ -116,6 +116,7 @@ class KeyTable:
         version: grows with each change a decision may depend on.
         synced_at: boot-clock seconds at the *start* of the last successful read; None before any.
         store_offset_s: the store's clock (epoch seconds) less the boot clock, at that read.
+        outage: a read has failed since that one.
     """
 
     __slots__ = (
@@ -123,6 +124,7 @@ class KeyTable:
         "cold",
         "cold_lengths",
         "ended_tokens",
+        "outage",
         "prefixes",
         "signing_keys",
         "store_offset_s",
@@ -144,16 +146,52 @@ class KeyTable:
         self.version = 0
         self.synced_at: float | None = None
         self.store_offset_s = 0.0
+        self.outage = False
+
+
+class TableState(enum.StrEnum):
+    """How far the key table is to be relied on, by its age."""
+
+    LOADING = "loading"
+    """Nothing has been read yet: every credential is refused."""
+    FRESH = "fresh"
+    """What it does not know does not exist."""
+    AGING = "aging"
+    """What it does not know may exist: such credentials are answered 503, not 401."""
+    GRACE = "grace"
+    """Older than the bound, by the operator's leave: what has ended since may still be let in."""
+    STALE = "stale"
+    """Every credential is refused."""
 
 
 class Freshness(msgspec.Struct, frozen=True):
     """How old the table may be, in seconds (design: the age rule).
 
-    ``bound_s`` for credentials that the table knows, ``fresh_s`` for saying that one is unknown.
+    ``fresh_s`` for saying that a credential is unknown, ``bound_s`` for those that it knows, and
+    ``grace_s`` by how much the operator prolongs that for as long as reads fail.
     """
 
     bound_s: float = 300.0
     fresh_s: float = 5.0
+    grace_s: float = 0.0
+
+    def known_s(self, table: KeyTable) -> float:
+        """Return how old the table may be to vouch for a credential that it knows.
+
+        Who has not tried to read (a process that was frozen) has no outage to wait for the end of.
+        """
+        return self.bound_s + self.grace_s if table.outage else self.bound_s
+
+    def state(self, table: KeyTable, now: float) -> TableState:
+        """Return what the table is at ``now``, on the boot clock."""
+        if table.synced_at is None:
+            return TableState.LOADING
+        age_s = now - table.synced_at
+        if age_s <= self.fresh_s:
+            return TableState.FRESH
+        if age_s <= self.bound_s:
+            return TableState.AGING
+        return TableState.GRACE if age_s <= self.known_s(table) else TableState.STALE
 
 
 class Reject(msgspec.Struct, frozen=True, gc=False):

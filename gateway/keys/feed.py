@@ -217,6 +217,7 @@ class Feed:
 
     def _went_down(self, sentence: str) -> None:
         self.failed_reads += 1
+        self._replica.miss()
         if self.store_up or self.last_error is None:
             _log.warning("the keys cannot be read, known ones are served meanwhile: %s", sentence)
         self.store_up = False

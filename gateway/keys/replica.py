@@ -87,6 +87,10 @@ class Replica:
         """Take note that the history is another: nothing follows it, and everything has to be loaded."""
         self.position, self.whole = None, False
 
+    def miss(self) -> None:
+        """Take note that a read has failed: what is in the table goes on by its age."""
+        self._table.outage = True
+
     def apply(self, outcome: Unchanged | Delta[Entry], started: float, now: float) -> bool:
         """Apply what a read found that began at ``started``; tell whether more waits."""
         if isinstance(outcome, Delta):
@@ -127,6 +131,7 @@ class Replica:
             offset_s = max(offset_s, table.store_offset_s - SLEW * (started - before))
         table.store_offset_s = offset_s
         table.synced_at = started
+        table.outage = False
         if before is None:
             # What was loaded lives long: out of the collector's sight.
             gc.collect()
