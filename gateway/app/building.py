@@ -22,7 +22,9 @@ from gateway.keys.clock import boot_clock
 from gateway.keys.feed import Feed
 from gateway.keys.opening import opened_store
 from gateway.keys.peppers import PepperError
+from gateway.keys.upkeep import Upkeep
 from gateway.keys.verifier import Verifier
+from gateway.keys.watch import Watch
 from gateway.observe import AccessLog, Observer, open_access_log
 from gateway.store.base import Store, StoreError, StoreUrlError
 from gateway.store.urls import default_store_url
@@ -52,6 +54,7 @@ async def built_gateway(
         table,
         digester,
         clock=boot_clock,
+        poll_s=settings.propagation.poll_s,
         policy=settings.key_policy,
         propagated=observer.propagated,
         rekeyed=verifier.rekey,
@@ -67,7 +70,22 @@ async def built_gateway(
     )
     usage.start()
     stack.push_async_callback(usage.stop)
-    return Gateway(settings, store=store, table=table, observer=observer, feed=feed, server=server)
+    watch = Watch(table, settings.freshness, clock=boot_clock)
+    watch.start()
+    stack.push_async_callback(watch.stop)
+    upkeep = Upkeep(store, feed, watch, may=lambda: not server.draining)
+    upkeep.start()
+    stack.push_async_callback(upkeep.stop)
+    return Gateway(
+        settings,
+        store=store,
+        table=table,
+        observer=observer,
+        feed=feed,
+        watch=watch,
+        upkeep=upkeep,
+        server=server,
+    )
 
 
 async def open_the_store(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[Store, Digester]:

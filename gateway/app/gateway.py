@@ -9,14 +9,25 @@ from prometheus_client.registry import Collector
 
 from gateway import __version__
 from gateway.config.settings import Settings
-from gateway.core.model import KeyTable
+from gateway.core.model import MILLISECONDS, KeyTable, TableState
 from gateway.dataplane.server import Server
-from gateway.keys.clock import boot_clock
 from gateway.keys.feed import Feed
+from gateway.keys.upkeep import Upkeep
+from gateway.keys.watch import Watch
 from gateway.observe import GatewayCollector, Gauges, Observer, registry_of
 from gateway.store.base import Store
 
 DRAINING = "Draining: send new requests elsewhere."
+_STANDING = {
+    TableState.LOADING: (False, "The key table has not been loaded yet."),
+    TableState.FRESH: (True, "Ready."),
+    TableState.AGING: (True, "Ready for keys that are known: the key table is {age:.0f} s old."),
+    TableState.GRACE: (
+        True,
+        "Ready by propagation.outage_grace: the key table is {age:.0f} s old, which is more than {bound:g} s.",
+    ),
+    TableState.STALE: (False, "The key table is {age:.0f} s old, which is more than {bound:g} s."),
+}
 
 
 class Gateway:
@@ -26,6 +37,8 @@ class Gateway:
         store: where the keys are kept.
         server: serves the callers.
         feed: keeps the key table in step with the store.
+        watch: how the key table stands.
+        upkeep: keeps the store's change log alive and small.
         observer: what is counted.
     """
 
@@ -37,11 +50,15 @@ class Gateway:
         table: KeyTable,
         observer: Observer,
         feed: Feed,
+        watch: Watch,
+        upkeep: Upkeep,
         server: Server,
     ) -> None:
         self.store = store
         self.server = server
         self.feed = feed
+        self.watch = watch
+        self.upkeep = upkeep
         self.observer = observer
         self._settings = settings
         self._table = table
@@ -56,8 +73,13 @@ class Gateway:
             downstream_connections=lambda: len(self.server.connections),
             upstream_connections=self._upstream_connections,
             key_table_keys=lambda: len(self._table.by_digest),
-            key_table_age_s=self._age_s,
+            key_table_age_s=lambda: self.watch.age_s,
             store_up=lambda: self.feed.store_up,
+            key_table_state=lambda: self.watch.state,
+            key_table_loads=lambda: self.feed.loads,
+            store_clock_skew_s=lambda: self.watch.skew_s,
+            canary_at_s=lambda: self.feed.canary_at / MILLISECONDS,
+            canary_age_s=lambda: self.upkeep.canary_age_s,
         )
         return GatewayCollector(self.observer, gauges, __version__)
 
@@ -68,10 +90,6 @@ class Gateway:
             rows.append((name, "idle", pool.idle_count))
         return rows
 
-    def _age_s(self) -> float | None:
-        synced_at = self._table.synced_at
-        return None if synced_at is None else boot_clock() - synced_at
-
     def ready(self) -> tuple[bool, str]:
         """Tell whether requests should be sent here, and one sentence about it."""
         if self.server.draining:
@@ -80,17 +98,15 @@ class Gateway:
 
     def standing(self) -> tuple[bool, str]:
         """Tell whether the key table is fit to judge by, and one sentence about it."""
-        age = self._age_s()
-        bound = self._settings.freshness.bound_s
-        if age is None:
-            return False, f"The key table has not been loaded yet.{self._outage()}"
-        if age > bound:
-            return False, f"The key table is {age:.0f} s old, which is more than {bound:g} s.{self._outage()}"
-        return True, f"Ready.{self._outage()}"
+        well, sentence = _STANDING[self.watch.state]
+        told = sentence.format(age=self.watch.age_s, bound=self._settings.freshness.bound_s)
+        return well, f"{told}{self._outage()}"
 
     def _outage(self) -> str:
         error = self.feed.last_error
-        return f" The store is out: {error}." if error else ""
+        if error:
+            return f" The store is out: {error}."
+        return " All keys are being read." if self.feed.loading else ""
 
     async def drain(self, delay_s: float) -> None:
         """Accept connections for ``delay_s`` seconds more, then finish what runs."""

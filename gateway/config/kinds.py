@@ -267,5 +267,6 @@ ADDRESSES = Kind(
 LIFETIME = Kind(_read_lifetime, {"type": "string", "examples": ["P1Y", "30d", "PT24H"]})
 SWITCH = Kind(_read_switch, {"type": "boolean"}, lambda value: value)
 STORE_URL = Kind(
-    _read_store_url, {"type": "string", "pattern": f"^({'|'.join(_STORE_SCHEMES)}):", "examples": _STORE_EXAMPLES}
+    _read_store_url,
+    {"type": "string", "pattern": f"^({'|'.join(_STORE_SCHEMES)}):", "examples": _STORE_EXAMPLES},
 )

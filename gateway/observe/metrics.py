@@ -21,6 +21,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from gateway.core.model import TableState
 from gateway.observe.observer import Histogram, Observer
 
 
@@ -33,6 +34,11 @@ class Gauges(msgspec.Struct, frozen=True):
         key_table_keys: keys in the table.
         key_table_age_s: seconds since the start of the last successful read; None before any.
         store_up: whether the last read of the store succeeded.
+        key_table_state: what the age rule makes of the table.
+        key_table_loads: how often everything was read (again).
+        store_clock_skew_s: the store's clock less this machine's; None before any read.
+        canary_at_s: when the newest canary that arrived was written, epoch seconds; 0 before any.
+        canary_age_s: seconds since then on the store's clock; None before any.
     """
 
     downstream_connections: Callable[[], int]
@@ -40,6 +46,11 @@ class Gauges(msgspec.Struct, frozen=True):
     key_table_keys: Callable[[], int]
     key_table_age_s: Callable[[], float | None]
     store_up: Callable[[], bool]
+    key_table_state: Callable[[], TableState]
+    key_table_loads: Callable[[], int]
+    store_clock_skew_s: Callable[[], float | None]
+    canary_at_s: Callable[[], float]
+    canary_age_s: Callable[[], float | None]
 
 
 def make_registry(observer: Observer, gauges: Gauges, version: str) -> CollectorRegistry:
@@ -72,6 +83,7 @@ class GatewayCollector(Collector):
         yield from self._upstream_families()
         yield from self._connection_gauges()
         yield from self._key_families()
+        yield from self._feed_families()
         yield from self._program_families()
 
     def _request_families(self) -> Iterator[Metric]:
@@ -150,6 +162,41 @@ class GatewayCollector(Collector):
             "gateway_key_propagation_seconds",
             "From the commit of a change to its being visible here.",
             self._observer.propagation,
+        )
+
+    def _feed_families(self) -> Iterator[Metric]:
+        gauges = self._gauges
+        standing = GaugeMetricFamily(
+            "gateway_key_table_state",
+            "1 for what the key table is: loading, fresh, aging (unknown keys get 503), grace (older than the"
+            " bound, by propagation.outage_grace), stale (every key is refused).",
+            labels=("state",),
+        )
+        state = gauges.key_table_state()
+        for each in TableState:
+            standing.add_metric((each.value,), each is state)
+        yield standing
+        yield CounterMetricFamily(
+            "gateway_key_table_loads",
+            "Times that all keys were read: at the start, and when the change log was not the one known.",
+            value=gauges.key_table_loads(),
+        )
+        skew_s = gauges.store_clock_skew_s()
+        yield GaugeMetricFamily(
+            "gateway_store_clock_skew_seconds",
+            "The store's clock, on which keys expire, less this machine's; NaN before any read.",
+            value=math.nan if skew_s is None else skew_s,
+        )
+        yield GaugeMetricFamily(
+            "gateway_canary_last_seen_timestamp_seconds",
+            "When the newest canary that arrived by the change log was written; there is one every 10 s.",
+            value=gauges.canary_at_s(),
+        )
+        age_s = gauges.canary_age_s()
+        yield GaugeMetricFamily(
+            "gateway_canary_age_seconds",
+            "Since the newest canary that arrived by the change log was written; +Inf before any.",
+            value=math.inf if age_s is None else age_s,
         )
 
     def _program_families(self) -> Iterator[Metric]:

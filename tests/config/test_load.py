@@ -138,6 +138,9 @@ def test_data_and_ops_never_share_a_port(listen: str, ops: str, meets: bool) -> 
         ("timeouts: {head: 12:30:45}", ["timeouts.head", "`12:30:45`"]),
         ("propagation: {bound: 301s}", ["propagation.bound", "to 5m"]),
         ("propagation: {fresh: 200s, bound: 100s}", ["propagation.fresh", "propagation.bound"]),
+        ("propagation: {fresh: 2s}", ["propagation.fresh", "propagation.poll"]),
+        ("propagation: {outage_grace: 8d}", ["propagation.outage_grace"]),
+        ("propagation: {outage_grace: null}", ["propagation.outage_grace"]),
         ("propagation: {poll: 5s, bound: 5s}", ["propagation.poll", "propagation.bound"]),
         ("store: {url: mysql://u:geheim@h/d}", ["store.url", "sqlite:///"]),
         ("store: {url: 'sqlite:'}", ["store.url", "sqlite:///"]),
@@ -165,7 +168,6 @@ UNBUILT = [
     "listen: {address: 127.0.0.1:1, tls: {cert: a, key: b}}",
     "listen: [{address: 127.0.0.1:1, tls: {cert: a}}]",
     "authz: {listen: 127.0.0.1:8082}",
-    "propagation: {outage_grace: 1s}",
     "propagation: {kept_table: /t}",
     "trusted_proxies: [10.0.0.0/8]",
     "timeouts: {tunnel_idle: 1h}",
@@ -190,7 +192,7 @@ def test_setting_whose_subject_is_not_built_is_refused_for_what_it_is(write: Wri
 
 @pytest.mark.parametrize(
     "text",
-    ["trusted_proxies: []", "propagation: {outage_grace: 0s, kept_table: null}", "authz: {}"],
+    ["trusted_proxies: []", "propagation: {kept_table: null}", "authz: {}"],
 )  # fmt: skip
 def test_unbuilt_subject_may_be_said_to_be_off(write: Write, text: str) -> None:
     assert load_settings(write(text)).limits == Limits()
@@ -203,6 +205,13 @@ def test_unbuilt_subject_may_be_said_to_be_off(write: Write, text: str) -> None:
 )  # fmt: skip
 def test_unbuilt_subject_is_refused_in_the_environment(environ: dict[str, str]) -> None:
     assert "is not supported by this version" in refusal(environ=environ)
+
+
+@pytest.mark.parametrize("said", ["1h", "PT1H", "3600s"])
+def test_an_outage_may_be_outlived_if_the_operator_says_so(write: Write, said: str) -> None:
+    settings = load_settings(write(f"propagation: {{bound: 60s, outage_grace: {said}}}"))
+    assert settings.freshness == Freshness(bound_s=60, fresh_s=5, grace_s=3600)
+    assert load_settings(write("propagation: {bound: 60s}")).freshness.grace_s == 0
 
 
 def test_fresh_follows_poll_unless_said(write: Write) -> None:

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.control.http.serving import serve
 from gateway.control.ops import Status, make_ops
+from gateway.core.model import TableState
 from gateway.observe import Gauges, Observer, make_registry
 
 
@@ -33,6 +34,11 @@ class Gateway:
             key_table_keys=lambda: 7,
             key_table_age_s=lambda: 0.25,
             store_up=lambda: True,
+            key_table_state=lambda: TableState.AGING,
+            key_table_loads=lambda: 2,
+            store_clock_skew_s=lambda: -0.25,
+            canary_at_s=lambda: 1_700_000_000.5,
+            canary_age_s=lambda: 3.5,
         )
         return make_registry(self.observer, gauges, "1.2.3")
 

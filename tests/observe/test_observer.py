@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.core.model import TableState
 from gateway.core.refusals import Reason
 from gateway.observe import Gauges, Observer, Outcome, make_registry
 from gateway.observe.observer import ENDING_REASONS
@@ -33,13 +34,18 @@ def outcome(**changes: object) -> Outcome:
     return Outcome(**(facts | changes))
 
 
-def scrape(observer: Observer, age_s: float | None = 0.5) -> Samples:
+def scrape(observer: Observer, age_s: float | None = 0.5, *, never_read: bool = False) -> Samples:
     gauges = Gauges(
         downstream_connections=lambda: 4,
         upstream_connections=lambda: [("default", "idle", 2), ("default", "active", 1)],
         key_table_keys=lambda: 9,
         key_table_age_s=lambda: age_s,
         store_up=lambda: False,
+        key_table_state=lambda: TableState.AGING,
+        key_table_loads=lambda: 2,
+        store_clock_skew_s=lambda: None if never_read else -0.25,
+        canary_at_s=lambda: 0.0 if never_read else 1_700_000_000.5,
+        canary_age_s=lambda: None if never_read else 3.5,
     )
     text = generate_latest(make_registry(observer, gauges, "1.2.3")).decode()
     return {
@@ -171,6 +177,27 @@ def test_gauges_are_read_at_the_scrape() -> None:
 
 def test_a_table_never_read_is_infinitely_old_so_that_alerts_fire() -> None:
     assert value(scrape(Observer(), age_s=None), "gateway_key_table_age_seconds") == math.inf
+
+
+def test_one_of_five_states_of_the_table_holds() -> None:
+    samples = scrape(Observer())
+    states = {state: value(samples, "gateway_key_table_state", state=state) for state in TableState}
+    assert states == {"loading": 0, "fresh": 0, "aging": 1, "grace": 0, "stale": 0}
+
+
+def test_the_feed_shows_its_loads_its_clock_and_its_canary() -> None:
+    samples = scrape(Observer())
+    assert value(samples, "gateway_key_table_loads_total") == 2
+    assert value(samples, "gateway_store_clock_skew_seconds") == -0.25
+    assert value(samples, "gateway_canary_last_seen_timestamp_seconds") == 1_700_000_000.5
+    assert value(samples, "gateway_canary_age_seconds") == 3.5
+
+
+def test_before_any_read_no_skew_is_known_and_the_canary_is_infinitely_late() -> None:
+    samples = scrape(Observer(), never_read=True)
+    assert math.isnan(value(samples, "gateway_store_clock_skew_seconds"))
+    assert value(samples, "gateway_canary_last_seen_timestamp_seconds") == 0
+    assert value(samples, "gateway_canary_age_seconds") == math.inf
 
 
 def test_propagation_is_a_histogram() -> None:
