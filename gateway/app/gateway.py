@@ -24,7 +24,7 @@ _STANDING = {
     TableState.AGING: (True, "Ready for keys that are known: the key table is {age:.0f} s old."),
     TableState.GRACE: (
         True,
-        "Ready by propagation.outage_grace: the key table is {age:.0f} s old, which is more than {bound:g} s.",
+        "Ready by propagation.outage_grace: the key table is {age:.0f} s old, more than {bound:g} s.",
     ),
     TableState.STALE: (False, "The key table is {age:.0f} s old, which is more than {bound:g} s."),
 }

@@ -60,7 +60,9 @@ def changes_after(
     if head < position.number:
         return Reload(f"the change log stands at {head}, before {position.number}")
     known = yield Query("change_id", (position.number,))
-    if not known or known[0][0] != position.id:
+    if not known:
+        return Reload(f"change {position.number} is no longer in the log, or never was")
+    if known[0][0] != position.id:
         return Reload(f"change {position.number} is not the one that was read before")
     last = min(head, position.number + CHANGES_A_READ)
     changes = [Change(*row) for row in (yield Query("changes_between", (position.number, last)))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -126,6 +127,70 @@ def test_age_of_the_table_decides_what_may_be_said(key: str | None, age: float, 
     table = a_table()
     put(table, "viewer", live_key("viewer", Permission.VIEWER, expires_at=2**60))
     assert outcome(decide(a_head("GET /root", key), a_snapshot(table), NOW + age)) == expected
+
+
+@pytest.mark.parametrize(
+    ("age", "outage", "key", "expected"),
+    [
+        (300.1, True, "viewer", "root"),
+        (400.0, True, "viewer", "root"),
+        (400.1, True, "viewer", "key_table_stale"),
+        (300.1, False, "viewer", "key_table_stale"),
+        (300.1, True, "lost", "key_table_stale"),
+        (5.1, True, "lost", "key_table_stale"),
+    ],
+)
+def test_grace_prolongs_what_is_known_while_reads_fail_and_nothing_else(
+    age: float, outage: bool, key: str, expected: str
+) -> None:
+    """Who was frozen has not tried to read: it refuses until it has."""
+    table = a_table()
+    put(table, "viewer", live_key("viewer", Permission.VIEWER, expires_at=2**60))
+    table.outage = outage
+    snapshot = msgspec.structs.replace(a_snapshot(table), freshness=Freshness(300, 5, grace_s=100))
+    assert outcome(decide(a_head("GET /root", key), snapshot, NOW + age)) == expected
+
+
+def test_grace_lets_no_key_outlive_its_end() -> None:
+    table = a_table()
+    ends_at = int((EPOCH_S + 350) * 1000)
+    put(table, "viewer", live_key("viewer", Permission.VIEWER, expires_at=ends_at))
+    table.outage = True
+    snapshot = msgspec.structs.replace(a_snapshot(table), freshness=Freshness(300, 5, grace_s=100))
+    head = a_head("GET /root", "viewer")
+    assert outcome(decide(head, snapshot, NOW + 349.9)) == "root"
+    assert outcome(decide(head, snapshot, NOW + 350)) == "key_expired"
+
+
+@pytest.mark.parametrize(
+    ("age", "outage", "state"),
+    [
+        (0.0, False, "fresh"),
+        (5.0, False, "fresh"),
+        (5.1, False, "aging"),
+        (5.1, True, "aging"),
+        (300.0, True, "aging"),
+        (300.1, True, "grace"),
+        (300.1, False, "stale"),
+        (400.0, True, "grace"),
+        (400.1, True, "stale"),
+        (None, True, "loading"),
+    ],
+)
+def test_state_of_the_table_says_what_decisions_make_of_its_age(
+    age: float | None, outage: bool, state: str
+) -> None:
+    table = a_table()
+    put(table, "viewer", live_key("viewer", Permission.VIEWER, expires_at=2**60))
+    table.outage = outage
+    if age is None:
+        table.synced_at = None
+    now = NOW + (age or 0.0)
+    freshness = Freshness(300, 5, grace_s=100)
+    assert freshness.state(table, now) == state
+    snapshot = msgspec.structs.replace(a_snapshot(table), freshness=freshness)
+    refused = {"loading": "not_ready", "stale": "key_table_stale"}.get(state, "root")
+    assert outcome(decide(a_head("GET /root", "viewer"), snapshot, now)) == refused
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from gateway.core.decision import Decision, Forward, Proof, Snapshot, decide
 from gateway.core.envelope import TrustedIssuer
 from gateway.core.headers import upstream_head
 from gateway.core.jws import signature_holds
-from gateway.core.model import KeyTable, LiveKey, Permission, TenantState
+from gateway.core.model import Freshness, KeyTable, LiveKey, Permission, TenantState
 from gateway.core.refusals import Reason
 from gateway.core.section import FieldSection
 from gateway.core.sessions import Sessions, VerifySignature
@@ -127,6 +127,18 @@ def test_a_login_is_served_as_long_as_a_key(age: float, expected: str, known: bo
     if known:
         asked("GET /root", signed(), snapshot)
     assert outcome(asked("GET /root", signed(), snapshot, BOOT + age)) == expected
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize(("outage", "expected"), [(True, "root"), (False, "key_table_stale")])
+def test_grace_holds_for_a_login_as_for_a_key(outage: bool, expected: str, known: bool) -> None:
+    table = a_table()
+    snapshot = msgspec.structs.replace(a_login_snapshot(table), freshness=Freshness(300, 5, grace_s=100))
+    if known:
+        asked("GET /root", signed(), snapshot)
+    table.outage = outage
+    assert outcome(asked("GET /root", signed(), snapshot, BOOT + 300.1)) == expected
+    assert outcome(asked("GET /root", signed(), snapshot, BOOT + 400.1)) == "key_table_stale"
 
 
 def test_a_table_that_is_too_old_says_nothing_of_a_login_and_asks_for_no_check() -> None:
