@@ -14,7 +14,7 @@ from gateway.core.chunked import LAST_CHUNK, ChunkedReader, encode_chunk
 from gateway.core.decision import Forward, decide
 from gateway.core.headers import upstream_head
 from gateway.core.http1 import RequestHead
-from gateway.core.model import Reject
+from gateway.core.model import LiveKey, Reject
 from gateway.core.refusals import Reason
 from gateway.core.response import Framing
 from gateway.dataplane.borrower import Borrower
@@ -107,6 +107,11 @@ class RequestRelay(Borrower):
         self._continued = False
         self._retried = False
         self._done = False
+
+    @property
+    def key(self) -> LiveKey | None:
+        """Return who was let in; None on an anonymous route."""
+        return self._forward.key
 
     # -- The request, from the caller to the backend.
 

@@ -5,7 +5,7 @@ has proven, so whatever ends a key's rights ends them here too: revocation and e
 tenant, user and role, a table too old to be believed. The work of one tick is bounded, however many
 streams are open and however often keys change. Imports ``core`` and its neighbours.
 
-Promise: nothing is ended that would be let in now.
+Promise: nothing is ended that would be let in now, and nothing that asked for no key.
 """
 
 from __future__ import annotations
@@ -56,7 +56,11 @@ class Review:
         for connection in self._rest:
             exchange = connection.exchange
             # A decision holds for a second (design §5), so a short request ends as it began.
-            if exchange is not None and now - exchange.decided_at > DECISION_MAX_S:
+            if (
+                exchange is not None
+                and now - exchange.decided_at > DECISION_MAX_S
+                and exchange.key is not None
+            ):
                 self._judge(connection, exchange, now)
                 left -= 1
                 if not left:

@@ -21,7 +21,7 @@ from gateway.dataplane.judging import PROVING_S
 from gateway.dataplane.reviewing import PASS_S, SLICE, Review
 from gateway.dataplane.server import Server
 from tests.core.tokens import NOW_S, signed
-from tests.dataplane.test_judging import ANN, Log, Verifying, outcomes, request
+from tests.dataplane.test_judging import ANN, OPEN, Log, Verifying, outcomes, request
 from tests.dataplane.test_pressure import OK, Clock, Wire, caller, turn, warm_backend
 
 KEY = b"imported-key"
@@ -216,7 +216,7 @@ async def test_an_upload_ends_when_its_user_becomes_a_viewer_and_her_downloads_g
 
 
 async def test_what_waits_behind_a_request_that_is_ended_is_judged_by_itself(there: Installation) -> None:
-    down, wire, _ = await there.begun(GET + b"GET /open HTTP/1.1\r\nHost: a\r\n\r\n", b"")
+    down, wire, _ = await there.begun(GET + OPEN, b"")
     up, _ = warm_backend(there.server)
     revoke(there)
     there.look()
@@ -231,7 +231,7 @@ async def test_what_waits_behind_a_request_that_is_ended_is_judged_by_itself(the
 async def test_a_table_too_old_to_be_believed_ends_all_but_anonymous_streams(there: Installation) -> None:
     bound_s = there.server.snapshot.freshness.bound_s
     down, _, _ = await there.begun(GET)
-    anonymous, _, _ = await there.begun(b"GET /open HTTP/1.1\r\nHost: a\r\n\r\n")
+    anonymous, _, _ = await there.begun(OPEN)
     there.clock.now += bound_s
     there.review.go_on(there.clock.now)
     assert down.exchange is not None, "as old as it may be"
@@ -240,6 +240,7 @@ async def test_a_table_too_old_to_be_believed_ends_all_but_anonymous_streams(the
     assert down.exchange is None
     assert outcomes(there.server) == [(200, "key_table_stale")]
     assert anonymous.exchange is not None
+    assert there.server.take_used() == ["apk_one"]
 
 
 async def test_a_request_of_the_last_second_is_left_to_end_as_it_began(there: Installation) -> None:
@@ -346,12 +347,13 @@ async def test_one_tick_judges_a_bounded_number_and_no_pass_begins_before_its_ti
         assert sum(stream.exchange is not None for stream in streams) == left
         assert there.router.asked == len(streams) - left
     assert all(connection.phase is Phase.IDLE for connection in idle)
-    new, _, _ = await there.begun(b"GET /open HTTP/1.1\r\nHost: a\r\n\r\n")
+    there.change(revoked_at=None)
+    new, _, _ = await there.begun(GET)
     asked = there.router.asked
     there.clock.now += 0.1
     there.review.go_on(there.clock.now)
     assert there.router.asked == asked
-    there.clock.now += 1.0
+    there.clock.now += 1.5
     there.review.go_on(there.clock.now)
     assert there.router.asked == asked + 1
     assert new.exchange is not None
