@@ -60,6 +60,8 @@ def sentence(error: BaseException) -> str:
             return "is busy: it did not do its work in time, try again"
         case asyncpg.CharacterNotInRepertoireError():
             return "cannot hold a character of what was to be written"
+        case asyncpg.PostgresConnectionError():
+            return "cannot be used: the connection was lost"
         case asyncpg.PostgresError() if str(error.sqlstate)[:2] in _TOLD_CLASSES:
             return f"refuses: {_message(error)}"
         case asyncpg.PostgresError():
@@ -86,11 +88,9 @@ def of_system(error: BaseException) -> str:
         return f"TLS failed ({error.reason or 'no reason is given'})"
     if isinstance(error, socket.gaierror):
         return f"its name is not known ({error.strerror})"
-    if isinstance(error, FileNotFoundError) and error.filename:
-        return f"there is no {error.filename}"
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno).lower()
-    return "the connection was refused or lost"
+    return _message(error) if str(error) else "the connection was lost"
 
 
 def _message(error: BaseException) -> str:

@@ -81,9 +81,12 @@ def parse_postgres_url(url: str) -> PostgresUrl:
         or not url.startswith(f"{parts.scheme}://")
     ):
         raise StoreUrlError(f"the store URL has not the form {FORM}")
-    if parts.fragment or "#" in url:
+    # A password whose '/', '?' or '#' is not encoded breaks off there: what follows must not be taken, nor
+    # told, for the name of anything.
+    if "#" in url or "@" in parts.path + parts.query or "/" in parts.path[1:]:
         raise StoreUrlError(
-            "the store URL holds a '#': write it %23 where it belongs to a name or a password"
+            "the store URL is ambiguous: in the name of a user or a database and in a password write"
+            " / as %2F, ? as %3F, # as %23 and @ as %40"
         )
     said = _parameters(parts.query)
     credentials, _, places = parts.netloc.rpartition("@")
@@ -150,7 +153,7 @@ def _host(place: str) -> Host:
     found = _HOST.fullmatch(place)
     if found is None or not found[1]:
         raise StoreUrlError(f"the store URL has not the form {FORM}: `host`, `host:port` or `[v6]:port`")
-    return Host(_name(unquote(found[1]).strip("[]")), _port(found[2]) if found[2] else None)
+    return Host(_name(unquote(found[1]).strip("[]")), None if found[2] is None else _port(found[2]))
 
 
 def _name(name: str) -> str:

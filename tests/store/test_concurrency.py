@@ -1,0 +1,85 @@
+"""Promises that hold however many processes write at once; each store here stands for one of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import TypeVar
+
+import pytest
+
+from gateway.core.model import Permission
+from gateway.store import operations as ops
+from gateway.store import people
+from gateway.store.base import CapError, KeyRecord, Person, Store, StoreError
+from gateway.store.members import change_member
+from gateway.store.steps import Steps
+from gateway.store.urls import open_store
+from tests.store.samples import a_key, a_tenant, audit, audit_of
+from tests.store.test_people import a_user, member
+
+T = TypeVar("T")
+
+
+@pytest.fixture
+async def two(store_url: str) -> AsyncIterator[tuple[Store, Store]]:
+    stores = open_store(store_url), open_store(store_url)
+    await stores[0].migrate()
+    yield stores
+    for store in stores:
+        await store.close()
+
+
+async def outcomes(
+    works: Iterable[Callable[[], Awaitable[T]]], *refused: type[Exception]
+) -> list[T | Exception]:
+    """Do all at once, each again while the store is busy; return results and refusals."""
+
+    async def outcome(work: Callable[[], Awaitable[T]]) -> T | Exception:
+        while True:
+            try:
+                return await work()
+            except StoreError:
+                continue
+            except refused as error:
+                return error
+
+    return list(await asyncio.gather(*map(outcome, works)))
+
+
+async def test_a_hundred_creations_at_once_from_two_processes_keep_to_the_cap(
+    two: tuple[Store, Store],
+) -> None:
+    root, cap = "subject_ann", 5
+
+    def create(number: int) -> Callable[[], Awaitable[KeyRecord]]:
+        key = a_key(root_id=root)
+        return lambda: two[number % 2].write(ops.insert_key(key, audit_of(key), cap=cap))
+
+    found = await outcomes(map(create, range(100)), CapError)
+    assert sum(isinstance(outcome, KeyRecord) for outcome in found) == cap
+    assert len(await two[0].keys()) == cap
+
+
+async def test_of_two_admins_who_step_down_at_once_one_stays(two: tuple[Store, Store]) -> None:
+    for round_ in range(10):
+        tenant = f"t{round_}"
+        await two[0].insert_tenant(a_tenant(tenant), audit())
+        admins = [a_user(f"{name}@{tenant}.test") for name in ("ann", "bob")]
+        for user in admins:
+            joined = member(user, tenant=tenant, role=Permission.ADMIN)
+            await two[0].write(people.add_user(user, joined, audit(kind="user", entity=user.id)))
+
+        def step_down(store: Store, user_id: str, tenant: str = tenant) -> Callable[[], Awaitable[object]]:
+            def work() -> Steps[Person]:
+                return people.change_role(
+                    user_id, tenant, Permission.VIEWER, audit(kind="user", entity=user_id)
+                )
+
+            return lambda: store.write(change_member(tenant, user_id, [work()]))
+
+        works = [step_down(store, user.id) for store, user in zip(two, admins, strict=True)]
+        found = await outcomes(works, people.LastAdminError)
+        assert sum(isinstance(outcome, people.LastAdminError) for outcome in found) == 1
+        ((count,),) = await two[1].read(ops.read("active_admins", tenant))
+        assert count == 1
