@@ -72,7 +72,7 @@ class Gateway:
         gauges = Gauges(
             downstream_connections=lambda: len(self.server.connections),
             upstream_connections=self._upstream_connections,
-            key_table_keys=lambda: len(self._table.by_digest),
+            key_table_keys=lambda: len(self._table.by_digest) + len(self._table.cold),
             key_table_age_s=lambda: self.watch.age_s,
             store_up=lambda: self.feed.store_up,
             key_table_state=lambda: self.watch.state,

@@ -15,12 +15,12 @@ from gateway.cli.common import CliError, option, setting_flags, settings_of
 
 if TYPE_CHECKING:
     from gateway.config.settings import Settings
-    from gateway.core.decision import Forward, Snapshot
+    from gateway.core.decision import Snapshot
     from gateway.core.http1 import RequestHead
     from gateway.core.limits import Limits
-    from gateway.core.model import Reject
     from gateway.core.refusals import Reason
     from gateway.core.routes import Router
+    from gateway.keys.cold import ColdProver
     from gateway.keys.issuers import IssuerSource
     from gateway.keys.verifier import Verifier
 
@@ -68,6 +68,7 @@ def _read_key(path: str) -> bytes:
 async def _judge(settings: Settings, lines: bytes, key: bytes | None) -> tuple[list[Step], bool]:
     """Return the steps of a judgement, and whether it lets the request through."""
     from gateway.cli.explaining import credential_step, holder_steps, outcome_step, refused, route_step
+    from gateway.cli.proofs import decided
     from gateway.core.decision import Forward
     from gateway.core.http1 import RequestHead
     from gateway.core.routes import Router
@@ -79,10 +80,11 @@ async def _judge(settings: Settings, lines: bytes, key: bytes | None) -> tuple[l
         return [("outcome", refused(head))], False
     if head.is_asterisk:
         return [("outcome", "answered by the gateway itself: OPTIONS * asks the server, not a backend")], True
-    snapshot, verifier = await _load(settings, router)
+    snapshot, verifier, prover = await _load(settings, router)
     token_steps = await _trust(settings, key, verifier)
-    decision, checked = await _decided(head, snapshot, verifier)
+    decision, checked = await decided(head, snapshot, verifier, prover)
     verifier.close()
+    prover.close()
     now = boot_clock()
     steps = [
         route_step(head, snapshot, settings),
@@ -92,31 +94,6 @@ async def _judge(settings: Settings, lines: bytes, key: bytes | None) -> tuple[l
         *holder_steps(decision.key, snapshot, now),
     ]
     return [*steps, outcome_step(head, decision, settings)], isinstance(decision, Forward)
-
-
-async def _decided(
-    head: RequestHead, snapshot: Snapshot, verifier: Verifier
-) -> tuple[Forward | Reject, list[Step]]:
-    """Return the decision, after the signature has been checked where that is asked for."""
-    import asyncio
-
-    from gateway.core.decision import decide
-    from gateway.core.model import Reject, Verify
-    from gateway.core.refusals import Reason
-    from gateway.core.sessions import VerifySignature
-    from gateway.keys.clock import boot_clock
-
-    decision = decide(head, snapshot, boot_clock())
-    if not isinstance(decision, Verify):
-        return decision, []
-    assert isinstance(decision, VerifySignature), "no key is cold here"
-    told: asyncio.Future[Reason | None] = asyncio.get_running_loop().create_future()
-    verifier.verify(decision, told.set_result)
-    await told
-    holds = decision.digest in snapshot.sessions.proven
-    step = ("signature", f"{'made' if holds else 'not made'} by key {decision.claims.kid}")
-    again = decide(head, snapshot, boot_clock())
-    return (Reject(Reason.OVERLOADED) if isinstance(again, Verify) else again), [step]
 
 
 async def _trust(settings: Settings, key: bytes | None, verifier: Verifier) -> list[Step]:
@@ -169,16 +146,18 @@ def _parse(lines: bytes, key: bytes | None, router: Router, limits: Limits) -> R
     return head
 
 
-async def _load(settings: Settings, router: Router) -> tuple[Snapshot, Verifier]:
+async def _load(settings: Settings, router: Router) -> tuple[Snapshot, Verifier, ColdProver]:
     """Return what a gateway with these settings would know now: the table is read whole."""
     from gateway.app.building import built_verifier
     from gateway.cli.service import opened_digester
     from gateway.core.decision import Snapshot
     from gateway.core.model import KeyTable
+    from gateway.keys.clock import boot_clock
+    from gateway.keys.cold import ColdProver
     from gateway.keys.feed import Feed
 
     table = KeyTable()
-    verifier = built_verifier(settings, table)
+    verifier, prover = built_verifier(settings, table), ColdProver(clock=boot_clock)
     async with opened_digester(settings) as (store, digester):
         feed = Feed(store, table, digester, policy=settings.key_policy, rekeyed=verifier.rekey)
         try:
@@ -186,6 +165,12 @@ async def _load(settings: Settings, router: Router) -> tuple[Snapshot, Verifier]
         finally:
             await feed.stop()
     snapshot = Snapshot(
-        router, settings.roles, table, digester, settings.freshness, sessions=verifier.sessions
+        router,
+        settings.roles,
+        table,
+        digester,
+        settings.freshness,
+        sessions=verifier.sessions,
+        cold=prover.proofs,
     )
-    return snapshot, verifier
+    return snapshot, verifier, prover

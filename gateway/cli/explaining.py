@@ -38,7 +38,8 @@ def credential_step(
     steps = [("credential", f"a token of {len(token)} characters, in {_field(head)}")]
     if snapshot.keys.synced_at is not None:
         age = max(now - snapshot.keys.synced_at, 0)
-        steps.append(("table", f"{_count(len(snapshot.keys.by_digest))}, read {age:.1f} s ago"))
+        count = len(snapshot.keys.by_digest) + len(snapshot.keys.cold)
+        steps.append(("table", f"{_count(count)}, read {age:.1f} s ago"))
     return steps if decision.key is not None else [*steps, ("key", "none is proven")]
 
 

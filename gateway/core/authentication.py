@@ -31,7 +31,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     ``keys`` is the live table, the one part that changes in place (its writer is the feed), with
     ``sessions``, the login tokens that have been proven (their writer is the verifier), and ``cold``,
     what argon2id has shown (its writer is the prover). ``found_older`` is told a key that was found
-    by its digest under an older pepper, and its token.
+    by its digest under an older pepper, its token and that digest.
     """
 
     router: Router
@@ -41,7 +41,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     freshness: Freshness = Freshness()
     sessions: Sessions = msgspec.field(default_factory=Sessions)
     cold: ColdProofs = msgspec.field(default_factory=ColdProofs)
-    found_older: Callable[[LiveKey, bytes], None] = lambda _key, _token: None
+    found_older: Callable[[LiveKey, bytes, bytes], None] = lambda _key, _token, _digest: None
 
 
 class Unproven(msgspec.Struct, frozen=True, gc=False):
@@ -148,7 +148,7 @@ def _find_elsewhere(token: bytes, digest: bytes, snapshot: Snapshot) -> LiveKey 
     for older in snapshot.digester.older_digests(token):
         key = table.by_digest.get(older)
         if key is not None:
-            snapshot.found_older(key, token)
+            snapshot.found_older(key, token, older)
             return key
     if not table.cold:
         return None

@@ -1,4 +1,4 @@
-"""A caller's connection whose requests are judged: let in, refused, or held until a signature is checked.
+"""A caller's connection whose requests are judged: let in, refused, or held until a credential is proven.
 
 While a request is held its caller is read no further, and what follows waits its turn. The answer
 to the check says nothing but that it is worth deciding again, with what is known by then. Imports
@@ -29,7 +29,7 @@ VerifyFunction = Callable[[Verify, Callable[[Reason | None], None], str], bool]
 """Has a credential proven that comes from an address: False when too many wait; else tells later, with a
 reason where it cannot."""
 
-# A check takes less than a millisecond once its turn comes; who waits longer is told so, in seconds.
+# A check takes milliseconds once its turn comes; who waits longer is told so, in seconds.
 PROVING_S = 5.0
 # Keys that change at every check would have a request wait for ever.
 _ASKED_MAX = 3
@@ -40,7 +40,7 @@ _PROVING = Phase.PROVING
 
 
 class Held:
-    """A request that waits until its caller's token has been checked."""
+    """A request that waits until its caller's token has been proven, or not."""
 
     __slots__ = ("asked", "head", "reason", "request_id", "told")
 
@@ -103,7 +103,7 @@ class JudgedCaller(AnsweredCaller):
         self.begin(head, decision, request_id, now if self.phase is _IDLE else self.head_since, now)
         return False
 
-    # -- Requests that wait for a signature.
+    # -- Requests that wait for a proof.
 
     def _hold(self, held: Held, wanted: Verify, now: float) -> bool:
         """Have the token checked and wait, unless too many do already."""

@@ -143,9 +143,7 @@ class TableWriter:
             else:
                 self._put_loaded([(entry.digest, entry.key)])
             for digest in entry.gone:
-                # Unless a change has put it there since.
-                if (known := self._table.by_digest.get(digest)) is not None and known.load != self._load:
-                    del self._table.by_digest[digest]
+                self._table.by_digest.pop(digest, None)
         self._table.version += 1
 
     def _put_loaded(self, entries: list[tuple[bytes, LiveKey]]) -> None:

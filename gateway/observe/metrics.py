@@ -114,6 +114,15 @@ class GatewayCollector(Collector):
         for reason, count in observer.ended.items():
             ended.add_metric((reason,), count)
         yield ended
+        argon2 = CounterMetricFamily(
+            "gateway_argon2_verifications",
+            "Tokens of keys known by their argon2id string alone: proven (ok), wrong (failed), not tried for"
+            " lack of room or time (refused).",
+            labels=("result",),
+        )
+        for result, count in observer.argon2.items():
+            argon2.add_metric((result,), count)
+        yield argon2
 
     def _upstream_families(self) -> Iterator[Metric]:
         observer = self._observer

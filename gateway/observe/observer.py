@@ -47,6 +47,9 @@ ENDING_REASONS = (
     Reason.OVERLOADED,
 )
 
+# What came of a token that argon2id had to be asked about: it was the key's, it was not, nobody found out.
+ARGON2_RESULTS = ("ok", "failed", "refused")
+
 RequestLabels = tuple[str, bytes, int]
 
 
@@ -74,6 +77,7 @@ class Observer:
 
     __slots__ = (
         "access_log",
+        "argon2",
         "config_loaded_at",
         "durations",
         "ended",
@@ -96,6 +100,7 @@ class Observer:
         self.upstream_errors: dict[tuple[str, str], int] = {}
         self.propagation = Histogram(PROPAGATION_BOUNDS)
         self.lag = Histogram(LAG_BOUNDS)
+        self.argon2: dict[str, int] = dict.fromkeys(ARGON2_RESULTS, 0)
         self.config_loaded_at = 0.0
 
     def configured(self, routes: Iterable[str], upstreams: Iterable[str], at: float) -> None:
@@ -144,6 +149,10 @@ class Observer:
     def propagated(self, seconds: float) -> None:
         """Note how long a change took from its commit to being visible here, on the store's clock."""
         self.propagation.add(seconds)
+
+    def argon2_verified(self, result: str) -> None:
+        """Count what came of a cold key's proof; ``result`` one of ``ARGON2_RESULTS``."""
+        self.argon2[result] += 1
 
     def lagged(self, seconds: float) -> None:
         """Note how late the event loop came to its regular work."""
