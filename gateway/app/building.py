@@ -11,7 +11,6 @@ import time
 from gateway.app.errors import StartError
 from gateway.app.gateway import Gateway
 from gateway.app.issuers import follow_issuers
-from gateway.app.proving import Proving
 from gateway.app.usage import UsageWriter
 from gateway.config.settings import Settings
 from gateway.core.decision import Snapshot
@@ -37,19 +36,20 @@ async def built_gateway(
     settings: Settings,
     stack: contextlib.AsyncExitStack,
     *,
+    migrate: bool = True,
     log_lock: int | None = None,
     pseudonym: bytes | None = None,
 ) -> Gateway:
     """Return a data path that has yet to be started, open until ``stack`` ends. Raises StartError.
 
-    Several processes of one gateway share the access log, by the file ``log_lock``, and the ``pseudonym``.
+    Several processes of one gateway share the store, which was migrated before they began; the access
+    log, by the file ``log_lock``; and the ``pseudonym``.
     """
-    store, digester = await open_the_store(settings, stack)
+    store, digester = await open_the_store(settings, stack, migrate=migrate)
     table = KeyTable()
     observer = Observer(open_the_log(settings, stack, log_lock))
     verifier = built_verifier(settings, table)
-    proving = Proving(verifier, store, digester, table, observer)
-    proving.start(stack)
+    stack.callback(verifier.close)
     follow_issuers(settings, verifier, stack)
     feed = Feed(
         store,
@@ -62,7 +62,7 @@ async def built_gateway(
         rekeyed=verifier.rekey,
     )
     stack.push_async_callback(feed.stop)
-    server = built_server(settings, table, digester, observer, proving, pseudonym)
+    server = built_server(settings, table, digester, observer, verifier, pseudonym)
     stack.callback(server.close)
     usage = UsageWriter(
         store,
@@ -90,11 +90,18 @@ async def built_gateway(
     )
 
 
-async def open_the_store(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[Store, Digester]:
-    """Open the store and the digester of its pepper until ``stack`` ends. Raises StartError."""
+async def open_the_store(
+    settings: Settings, stack: contextlib.AsyncExitStack, *, migrate: bool = True
+) -> tuple[Store, Digester]:
+    """Open the store and the digester of its pepper until ``stack`` ends. Raises StartError.
+
+    Without ``migrate`` another process has done that: a store that has gone meanwhile must come back,
+    and not be begun anew by whoever starts then.
+    """
     pepper, pepper_file = settings.secrets.pepper, settings.secrets.pepper_file
     url = settings.store_url or default_store_url(os.environ)
-    lent = opened_store(url, pepper=pepper.reveal if pepper else None, pepper_file=pepper_file)
+    text = pepper.reveal if pepper else None
+    lent = opened_store(url, pepper=text, pepper_file=pepper_file, migrate=migrate)
     try:
         return await stack.enter_async_context(lent)
     except (StoreUrlError, StoreError, PepperError) as error:
@@ -129,7 +136,7 @@ def built_server(
     table: KeyTable,
     digester: Digester,
     observer: Observer,
-    proving: Proving,
+    verifier: Verifier,
     pseudonym: bytes | None = None,
 ) -> Server:
     """Return the data plane's server, which has yet to be started."""
@@ -141,9 +148,7 @@ def built_server(
             keys=table,
             digester=digester,
             freshness=settings.freshness,
-            sessions=proving.verifier.sessions,
-            cold=proving.prover.proofs,
-            found_older=proving.digests.found_older,
+            sessions=verifier.sessions,
         ),
         limits=settings.limits,
         timeouts=settings.timeouts,
@@ -154,6 +159,6 @@ def built_server(
         observer=observer,
         clock=boot_clock,
         report=_log.warning,
-        verify=proving.verify,
+        verify=lambda wanted, done, _: verifier.verify(wanted, done),
         pseudonym=pseudonym,
     )

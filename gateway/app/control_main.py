@@ -53,7 +53,7 @@ def main() -> None:
 
 async def _serve(settings: Settings, listener: socket.socket) -> int:
     async with contextlib.AsyncExitStack() as stack:
-        store, digester = await open_the_store(settings, stack)
+        store, digester = await open_the_store(settings, stack, migrate=False)
         data_path = DataPath(lambda: _snapshot(settings, digester), boot_clock)
         await serve_control(settings, store, digester, listener, data_path, stack)
         _say(READY)

@@ -14,15 +14,17 @@ from gateway.store.urls import open_store
 
 @contextlib.asynccontextmanager
 async def opened_store(
-    url: str, *, pepper: str | None, pepper_file: str | None
+    url: str, *, pepper: str | None, pepper_file: str | None, migrate: bool = True
 ) -> AsyncIterator[tuple[Store, Digester]]:
     """Lend the migrated store and the digester of its pepper; the store is closed at the end.
 
+    Without ``migrate`` somebody else has seen to that, and a store that is missing is not made.
     Raises StoreUrlError, StoreError and PepperError, each one sentence.
     """
     store = open_store(url)
     try:
-        await store.migrate()
+        if migrate:
+            await store.migrate()
         file = Path(pepper_file) if pepper_file else None
         yield store, await open_digester(store, pepper=pepper, pepper_file=file)
     finally:

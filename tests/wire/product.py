@@ -116,6 +116,7 @@ class Product:
         files: int | None = None,
         wait: bool = True,
         control: bool = False,
+        stdout: int | None = None,
     ) -> None:
         self.directory = directory
         self.keys = keys
@@ -143,7 +144,11 @@ class Product:
             command = ["bash", "-c", f'ulimit -n {files}; exec "$0" "$@"', *command]
         with (directory / "stdout").open("wb") as out, (directory / "stderr").open("wb") as err:
             self.process = subprocess.Popen(
-                command, stdout=out, stderr=err, env=clean_environment(**(environment or {})), cwd=ROOT
+                command,
+                stdout=stdout or out,
+                stderr=err,
+                env=clean_environment(**(environment or {})),
+                cwd=ROOT,
             )
         if wait:
             try:
@@ -181,7 +186,12 @@ class Product:
     @property
     def resident(self) -> int:
         """Resident memory in bytes."""
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+        return self.resident_of(self.process.pid)
+
+    @staticmethod
+    def resident_of(pid: int) -> int:
+        """Resident memory in bytes of a process."""
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
         raise AssertionError("the process is gone")

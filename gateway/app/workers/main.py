@@ -83,6 +83,7 @@ class _Worker:
                 gateway = await built_gateway(
                     self._brief.settings,
                     stack,
+                    migrate=False,
                     log_lock=self._brief.log_lock,
                     pseudonym=self._brief.pseudonym,
                 )
@@ -91,6 +92,8 @@ class _Worker:
             self._channel.send(Refused(str(error)))
             return 1
         finally:
+            for listener in self._listeners:
+                listener.close()
             self._channel.close()
             await self._gone.wait()
         return 0
