@@ -101,6 +101,10 @@ class Link:
             # What the server makes of it is not known.
             self.terminate()
             raise
+        except asyncpg.InternalClientError:
+            # A server that ends takes leave unasked; asyncpg then waits for the end, and takes no question.
+            self.terminate()
+            raise LinkError("the connection was lost") from None
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             if self.expired:
                 raise LinkError(f"it did not answer within {within_s:g} s") from None

@@ -31,6 +31,7 @@ class PostgresProxy:
     * ``delay_answers``: what the server says arrives so many seconds later.
     * ``drop_notifications``: what LISTEN would have brought is lost.
     * ``cut``: every connection is reset.
+    * ``say``: so the server seems to speak, unasked.
     """
 
     def __init__(self, stage: Stage, target: tuple[str, int]) -> None:
@@ -72,6 +73,10 @@ class PostgresProxy:
         """Reset every connection, at both ends."""
         self._stage.call(self._cut)
 
+    def say(self, data: bytes) -> None:
+        """Let every client hear this from the server."""
+        self._stage.call(self._say, data)
+
     def lead_to(self, target: tuple[str, int]) -> None:
         """Cut, and lead elsewhere from now on."""
         self._stage.call(setattr, self, "target", target)
@@ -84,6 +89,10 @@ class PostgresProxy:
     def _hold_present(self) -> None:
         for link in self.links:
             link.held = True
+
+    def _say(self, data: bytes) -> None:
+        for link in self.links:
+            link.client.send(data)
 
     def _release(self) -> None:
         self.held = False
