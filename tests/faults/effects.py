@@ -10,6 +10,7 @@ from tests.faults.truth import now
 from tests.faults.world import World
 
 LONGEST_S = 30.0
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "at most": 1.0}
 
 
 @dataclass
@@ -21,6 +22,10 @@ class Effects:
 
     made: list[float] = field(default_factory=list)
     revoked: list[float] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        parts = [f"{name} {1000 * quantile(self.all, part):.0f} ms" for name, part in QUANTILES.items()]
+        return f"from commit to effect, {len(self.all)} times: {', '.join(parts)}"
 
     @property
     def all(self) -> list[float]:

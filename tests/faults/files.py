@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.faults.callers import Backend
 from tests.faults.replica import Replica
 from tests.faults.stage import Stage
-from tests.faults.world import SETTINGS, World
+from tests.faults.world import World, settings
 
 WORKERS = 4
 ESTABLISHED = "01"
@@ -27,7 +27,7 @@ class FileWorld(World):
         backend = Backend(stage)
         url = f"sqlite:///{self.path}"
         replica = Replica(
-            directory / "gateway", url, backend.port, SETTINGS, flags=("--workers", str(workers))
+            directory / "gateway", url, backend.port, settings(), flags=("--workers", str(workers))
         )
         super().__init__(stage, backend, [replica], url)
 

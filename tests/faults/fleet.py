@@ -6,20 +6,20 @@ import asyncio
 import contextlib
 import random
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from gateway.store.postgres import PostgresStore
 from tests.faults.callers import Backend
 from tests.faults.proxy import PostgresProxy
 from tests.faults.replica import Replica
 from tests.faults.stage import Stage
-from tests.faults.world import SEED, SETTINGS, World
+from tests.faults.world import BOUND, SEED, World, settings
 from tests.faults.writers import Writers
 from tests.postgres import PASSWORD, USER, Server, migrated, programs
 
 DATABASE = "judged"
-GATEWAYS = 3
 EACH = 4
 """Writers at one store, which has five connections."""
 
@@ -34,24 +34,27 @@ class Fleet(World):
         directory: Path,
         server: Server,
         *,
-        environment: Mapping[str, str] | None = None,
+        bound: float = BOUND,
+        environments: Sequence[Mapping[str, str]] = ({}, {}, {}),
+        more: Mapping[str, Any] | None = None,
     ) -> None:
+        """Start a gateway for each of ``environments``; ``more`` are settings of all of them."""
         self.server = server
         stage = Stage()
         backend = Backend(stage)
         url = migrated(server.create_database(DATABASE))
-        self.proxies = [PostgresProxy(stage, ("127.0.0.1", server.port)) for _ in range(GATEWAYS)]
+        self.proxies = [PostgresProxy(stage, ("127.0.0.1", server.port)) for _ in environments]
         replicas = [
             Replica(
                 directory / f"gateway{number}",
                 f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{proxy.port}/{DATABASE}?sslmode=disable",
                 backend.port,
-                SETTINGS,
+                settings(bound) | dict(more or {}),
                 environment=environment,
             )
-            for number, proxy in enumerate(self.proxies)
+            for number, (proxy, environment) in enumerate(zip(self.proxies, environments, strict=True))
         ]
-        super().__init__(stage, backend, replicas, url)
+        super().__init__(stage, backend, replicas, url, bound)
 
     @contextlib.contextmanager
     def others_write(self, kind: type[PostgresStore], count: int) -> Iterator[None]:

@@ -7,6 +7,7 @@ import contextlib
 import pytest
 
 from gateway.store.postgres import PostgresStore
+from tests.faults.effects import measured, quantile
 from tests.faults.fleet import Fleet
 from tests.faults.slow_stores import SleepingStore, UnorderedStore
 from tests.faults.standby import Standby
@@ -14,14 +15,18 @@ from tests.faults.truth import now
 from tests.faults.world import BOUND, POLL, STARTED_S
 
 
-def test_without_a_fault_every_answer_is_right(fleet: Fleet) -> None:
+def test_without_a_fault_every_answer_is_right_and_changes_show_within_a_second(fleet: Fleet) -> None:
     with fleet.trial() as results:
         fleet.calm(100)
+        effects = measured(fleet, 15)
     counts = results[0].counts
     assert (
         min(counts.get(kind, 0) for kind in ("live: 200", "revoked: key_revoked", "absent: key_unknown")) > 0
     )
     assert not any("table" in kind for kind in counts), counts
+    assert len(effects.revoked) == len(effects.made) == 45
+    print(effects)
+    assert quantile(effects.all, 0.99) <= 1.0
 
 
 def test_lost_notifications_are_made_up_for_by_the_poll(fleet: Fleet) -> None:

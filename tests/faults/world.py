@@ -24,9 +24,6 @@ from tests.faults.writers import Writers, chooser
 
 BOUND, POLL, FRESH = 3.0, 0.3, 1.5
 """The promise, scaled from 300 s, 2 s and 5 s: as small as leaves a loaded machine some turns in each."""
-SETTINGS: dict[str, Any] = {
-    "propagation": {"bound": f"{BOUND}s", "poll": f"{POLL}s", "fresh": f"{FRESH}s"},
-}
 SEED = int(os.environ.get("FAULTS_SEED", "5"))
 LONGER = float(os.environ.get("FAULTS_SECONDS", "0"))
 """So many seconds does each fault last longer, and the calm before it: for a soak."""
@@ -34,6 +31,11 @@ CALLS_A_SECOND = 50
 STARTED_S = 30.0
 AGREED_S = 20.0
 FIRST_KEYS = 60
+
+
+def settings(bound: float = BOUND) -> dict[str, Any]:
+    """Return the settings of a gateway that keeps the scaled promise."""
+    return {"propagation": {"bound": f"{bound}s", "poll": f"{POLL}s", "fresh": f"{FRESH}s"}}
 
 
 @dataclass
@@ -48,7 +50,10 @@ class Result:
 class World:
     """Everything that runs in a trial; ``replicas`` have been started, and read the store at ``url``."""
 
-    def __init__(self, stage: Stage, backend: Backend, replicas: Sequence[Replica], url: str) -> None:
+    def __init__(
+        self, stage: Stage, backend: Backend, replicas: Sequence[Replica], url: str, bound: float = BOUND
+    ) -> None:
+        self.bound = bound
         self.stage = stage
         self.replicas = list(replicas)
         self.truth = Truth()
@@ -108,7 +113,7 @@ class World:
             self.stage.run(self._end())
         differences = self.truth.differences(self.stage.run(self.writers.found()))
         self._close_windows()
-        wrong = Judge(self.truth, self.evidence, bound=BOUND, fresh=FRESH).wrong()
+        wrong = Judge(self.truth, self.evidence, bound=self.bound, fresh=FRESH).wrong()
         results.append(Result(wrong, dict(tally(self.evidence.calls, self.truth)), agreed_after_s))
         report = "\n".join([*differences, *wrong[:10]])
         assert not differences, f"what was acknowledged is lost:\n{report}"
@@ -158,6 +163,8 @@ class World:
         """Wait for a condition; fail with ``why`` if it does not come true in time."""
         deadline = now() + within
         while not condition():
+            for worker in (*self.callers, self.writers):
+                worker.check()
             assert now() < deadline, why
             self.pause(0.02)
 
@@ -192,8 +199,21 @@ class World:
                 f"gateway {number} goes on though it cannot read",
             )
         # By now even known keys are refused: the bound is over.
-        self.until(lambda: now() - since > BOUND + POLL, "time stands still")
+        self.until(lambda: now() - since > self.bound + POLL, "time stands still")
         self.pause(LONGER / 2)
+
+    def make_expiring(self, lives_s: float) -> str:
+        """Make a key that ends by itself, and return its token."""
+        token = self.stage.run(self.writers.make(lives_s=lives_s))
+        assert token is not None
+        return token
+
+    def answered(self, number: int, token: str, code: str) -> int:
+        """Return how often a gateway has answered a key with a code; "" counts those who were served."""
+        return sum(
+            call.token == token and call.replica == number and call.code == code and call.status != 0
+            for call in self.evidence.calls
+        )
 
     def is_fresh(self, number: int, since: float) -> bool:
         """Tell whether a gateway is known to have read the store after an instant."""
@@ -271,7 +291,8 @@ class World:
     def _true_answer(self, token: str) -> tuple[int, str]:
         """Return how a call is answered while nothing changes."""
         answers = {"live": (200, ""), "revoked": (401, "key_revoked"), "absent": (401, "key_unknown")}
-        return answers[self.truth.life(token).turns[-1].state]
+        life = self.truth.life(token)
+        return (401, "key_expired") if now() > life.expires else answers[life.turns[-1].state]
 
     def _close_windows(self) -> None:
         """Prolong each time without readings until the first that began after it."""

@@ -63,6 +63,12 @@ class Writers:
         tasks, self._tasks = self._tasks, []
         await asyncio.gather(*tasks)
 
+    def check(self) -> None:
+        """Raise what ended a writer that should not have ended."""
+        for task in self._tasks:
+            if task.done():
+                task.result()
+
     async def settle(self, within_s: float = 15.0) -> None:
         """Revoke again what was revoked without an answer, until each has one."""
         deadline = now() + within_s
