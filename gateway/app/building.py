@@ -11,6 +11,7 @@ import time
 from gateway.app.errors import StartError
 from gateway.app.gateway import Gateway
 from gateway.app.issuers import follow_issuers
+from gateway.app.proving import Proving
 from gateway.app.usage import UsageWriter
 from gateway.config.settings import Settings
 from gateway.core.decision import Snapshot
@@ -49,7 +50,8 @@ async def built_gateway(
     table = KeyTable()
     observer = Observer(open_the_log(settings, stack, log_lock))
     verifier = built_verifier(settings, table)
-    stack.callback(verifier.close)
+    proving = Proving(verifier, store, digester, table, observer)
+    proving.start(stack)
     follow_issuers(settings, verifier, stack)
     feed = Feed(
         store,
@@ -62,7 +64,7 @@ async def built_gateway(
         rekeyed=verifier.rekey,
     )
     stack.push_async_callback(feed.stop)
-    server = built_server(settings, table, digester, observer, verifier, pseudonym)
+    server = built_server(settings, table, digester, observer, proving, pseudonym)
     stack.callback(server.close)
     usage = UsageWriter(
         store,
@@ -136,7 +138,7 @@ def built_server(
     table: KeyTable,
     digester: Digester,
     observer: Observer,
-    verifier: Verifier,
+    proving: Proving,
     pseudonym: bytes | None = None,
 ) -> Server:
     """Return the data plane's server, which has yet to be started."""
@@ -148,7 +150,9 @@ def built_server(
             keys=table,
             digester=digester,
             freshness=settings.freshness,
-            sessions=verifier.sessions,
+            sessions=proving.verifier.sessions,
+            cold=proving.prover.proofs,
+            found_older=proving.digests.found_older,
         ),
         limits=settings.limits,
         timeouts=settings.timeouts,
@@ -159,6 +163,6 @@ def built_server(
         observer=observer,
         clock=boot_clock,
         report=_log.warning,
-        verify=lambda wanted, done, _: verifier.verify(wanted, done),
+        verify=proving.verify,
         pseudonym=pseudonym,
     )
