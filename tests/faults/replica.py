@@ -63,6 +63,17 @@ class Replica(Product):
             )
 
     @property
+    def is_ready(self) -> bool:
+        """Tell whether it says that it serves."""
+        return self.process.poll() is None and self.ops("/readyz")[0] == 200
+
+    def is_ready_or_begins_anew(self) -> bool:
+        """Tell whether it says that it serves; start it if it has ended."""
+        if self.process.poll() is not None:
+            self.start()
+        return self.is_ready
+
+    @property
     def family(self) -> list[int]:
         """Return the ids of its processes, the first one's first."""
         found = [self.process.pid]

@@ -100,9 +100,8 @@ def test_a_gateway_that_starts_without_its_database_lets_nobody_in(fleet: Fleet)
         fleet.until(lambda: len(fleet.asked(0, since=since)) > 60, "nobody asked")
         assert {call.status for call in fleet.asked(0, since=since)} <= {0, 503}
         fleet.server.start()
-        if replica.process.poll() is not None:
-            replica.start()
-        replica.wait_ready(STARTED_S)
+        # As whoever supervises it does, each time that it ends for want of its database.
+        fleet.until(replica.is_ready_or_begins_anew, "it does not come back", within=STARTED_S)
 
 
 @pytest.mark.parametrize("kind", [SleepingStore, UnorderedStore])
