@@ -13,11 +13,25 @@ from typing import Any
 
 import pytest
 
-from tests.postgres import lone_postgres, postgres_database, postgres_server, postgres_url
+from tests.postgres import (
+    lone_postgres,
+    lone_server,
+    postgres_database,
+    postgres_server,
+    postgres_url,
+    recycled_postgres,
+)
 from tests.wire.backend import Backend
 from tests.wire.product import Keys, Product
 
-__all__ = ["lone_postgres", "postgres_database", "postgres_server", "postgres_url"]
+__all__ = [
+    "lone_postgres",
+    "lone_server",
+    "postgres_database",
+    "postgres_server",
+    "postgres_url",
+    "recycled_postgres",
+]
 
 HASTY = {
     "limits": {"head_bytes": 2048, "header_lines": 20, "target_bytes": 512, "body_bytes": 65536},

@@ -29,8 +29,8 @@ SET LOCAL statement_timeout = 5000
 
 -- name: begin_poll
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
-SET LOCAL statement_timeout = 5000;
-SET LOCAL idle_in_transaction_session_timeout = 5000
+SET LOCAL statement_timeout = 3000;
+SET LOCAL idle_in_transaction_session_timeout = 3000
 
 -- name: begin_load
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;

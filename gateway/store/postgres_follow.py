@@ -34,7 +34,7 @@ from gateway.store.base import (
 from gateway.store.following import begin_load, changes_after
 from gateway.store.loop_thread import LoopThread
 from gateway.store.postgres_errors import told_as_store_error
-from gateway.store.postgres_link import Link, connect, drive
+from gateway.store.postgres_link import CONNECT_S, Link, connect, drive
 from gateway.store.postgres_migrate import check_schema
 from gateway.store.postgres_url import Host, PostgresUrl
 from gateway.store.texts import queries
@@ -42,8 +42,9 @@ from gateway.store.texts import queries
 CHANNEL = "gateway_changes"
 LOAD_BATCH = 1000
 """Keys handed over at a time: taking their rows apart holds the interpreter for about a millisecond."""
-POLL_STATEMENT_S = 5.0
-"""How long a question about changes may take."""
+POLL_STATEMENT_S = 3.0
+"""How long a question about changes may take: so soon is a connection that swallows all given up for a new
+one, and the table hardly older than `propagation.fresh` by then."""
 
 T = TypeVar("T")
 
@@ -165,7 +166,7 @@ class PostgresFollower:
 
     async def _connected(self) -> Link:
         """Return a new connection to a store of this program's schema."""
-        link = await connect(self._url, first=self._first)
+        link = await connect(self._url, within_s=CONNECT_S, first=self._first)
         try:
             await link.script(queries("postgres")["begin_look"])
             await check_schema(link, self._url.location)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from gateway.store.base import Store
 from gateway.store.urls import open_store
-from tests.postgres import Server, database_name
+from tests.postgres import Recycled, Server, database_name
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -28,12 +28,14 @@ def empty_url(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> st
 
 
 @pytest.fixture
-def store_url(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def store_url(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a store that may have been migrated."""
     if engine == "sqlite":
-        return f"sqlite://{tmp_path}/gateway.db"
-    make: Callable[[], str] = request.getfixturevalue("postgres_database")
-    return make()
+        yield f"sqlite://{tmp_path}/gateway.db"
+        return
+    recycled: Recycled = request.getfixturevalue("recycled_postgres")
+    yield recycled.url
+    recycled.clean()
 
 
 @pytest.fixture

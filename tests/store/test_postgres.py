@@ -16,7 +16,7 @@ from gateway.store.base import DuplicateError, Store, StoreError
 from gateway.store.steps import Query, Row, Steps
 from gateway.store.texts import migrations, queries
 from gateway.store.urls import open_store
-from tests.postgres import Server, database_name, migrated
+from tests.postgres import Server, database_name
 from tests.store.samples import ACTOR, a_key, a_tenant, audit, audit_of, audited
 
 PATIENCE_S = 20.0
@@ -240,7 +240,7 @@ async def test_what_the_work_raises_comes_through_as_it_is(store: Store) -> None
 async def test_a_restart_of_the_server_is_not_noticed_by_the_next_caller(
     lone_postgres: Server, opened: Open
 ) -> None:
-    store = opened(migrated(lone_postgres.create_database("gw")))
+    store = opened(lone_postgres.migrated_database())
     await asyncio.gather(*(store.tenants() for _ in range(3)))
     for mode in ("fast", "immediate"):
         lone_postgres.restart(mode)
@@ -258,8 +258,8 @@ async def test_a_restart_of_the_server_is_not_noticed_by_the_next_caller(
 async def test_a_frozen_server_is_not_waited_for(
     lone_postgres: Server, monkeypatch: pytest.MonkeyPatch, opened: Open
 ) -> None:
-    store = opened(migrated(lone_postgres.create_database("gw")))
-    fresh = opened(lone_postgres.url("gw"))
+    url = lone_postgres.migrated_database()
+    store, fresh = opened(url), opened(url)
     await made(store)
     monkeypatch.setattr(postgres_link, "STATEMENT_S", 0.3)
     monkeypatch.setattr(postgres_pool, "LEND_S", 0.3)
