@@ -147,6 +147,13 @@ class Server:
         with (self.data / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
 
+    def write(self, name: str, content: bytes) -> None:
+        """Put a file among its data, for its eyes alone."""
+        path = self.data / name
+        path.write_bytes(content)
+        path.chmod(0o600)
+        self._own(path)
+
     def reload(self) -> None:
         """Have it read its configuration again."""
         self.sql("SELECT pg_reload_conf()")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -317,30 +318,31 @@ async def test_a_connection_lost_while_it_commits_leaves_it_open_whether_the_cha
 ) -> None:
     parts = urlsplit(postgres_url)
     armed = False
+    carrying: list[asyncio.Task[None]] = []
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, to_server: bool) -> None:
-        while data := await reader.read(65536):
-            if to_server and armed and b"COMMIT\0" in data:
-                break
-            writer.write(data)
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                if to_server and armed and b"COMMIT\0" in data:
+                    break
+                writer.write(data)
         writer.transport.abort()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upper, lower = await asyncio.open_connection("127.0.0.1", parts.port)
-        back = asyncio.create_task(carry(upper, writer, to_server=False))
-        await carry(reader, lower, to_server=True)
-        writer.transport.abort()
-        await back
+        carrying.append(asyncio.create_task(carry(upper, writer, to_server=False)))
+        carrying.append(asyncio.create_task(carry(reader, lower, to_server=True)))
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as line:
         port = line.sockets[0].getsockname()[1]
-        store = opened(postgres_url.replace(f":{parts.port}/", f":{port}/"))
+        store = open_store(postgres_url.replace(f":{parts.port}/", f":{port}/"))
         await made(store)
         armed = True
         assert "whether the change was kept is not known" in await refusal(made(store))
         armed = False
         assert len(await store.keys()) == 1
         await store.close()
+        await asyncio.gather(*carrying)
 
 
 # Writers and their locks
