@@ -17,6 +17,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterable
+from typing import NoReturn
 
 import msgspec
 from prometheus_client.registry import Collector
@@ -42,6 +43,8 @@ from gateway.app.workers.messages import (
 )
 from gateway.observe import Family, families_of
 
+LOOK_S = 0.1
+"""How often a worker looks whether it stands otherwise than it told."""
 NUMBERS_SHARE = 0.01
 """The part of the time that may be spent on numbers that nobody has asked for."""
 
@@ -104,15 +107,20 @@ class _Worker:
         self._gateway = gateway
         self._shown = gateway.metrics(), gateway.registry()
         self._report()
-        synced = asyncio.create_task(self._tell_first_sync(gateway))
-        await either(self._follow_orders(gateway), self._to_end.wait())
-        synced.cancel()
+        await either(self._follow_orders(gateway), self._to_end.wait(), self._tell_changes(gateway))
         self._report(whole=True)
 
-    async def _tell_first_sync(self, gateway: Gateway) -> None:
-        await gateway.feed.synced.wait()
-        collect_rarely()
-        self._report()
+    async def _tell_changes(self, gateway: Gateway) -> NoReturn:
+        """Report when the keys have been loaded, and when they become unfit to judge by or fit again."""
+        told = False, False
+        while True:
+            stands = gateway.feed.synced.is_set(), gateway.standing()[0]
+            if stands != told:
+                told = stands
+                self._report()
+                if stands[0]:
+                    collect_rarely()
+            await asyncio.sleep(LOOK_S)
 
     # -- What is heard.
 

@@ -67,6 +67,7 @@ class Supervisor:
         if (refusal := self._refusal()) is not None:
             raise StartError(refusal)
         self.started = True
+        self._arrange()
 
     def _refusal(self) -> str | None:
         return next((p.refusal for p in self.places if p and p.refusal is not None), None)
@@ -146,7 +147,8 @@ class Supervisor:
 
     def _arrange(self) -> None:
         """Let who wants to leave, and see to it that the others have all sockets."""
-        if self._finishing:
+        # Before all are there, one may yet say why the gateway cannot start: then nobody has been let in.
+        if self._finishing or not self.started:
             return
         standings = [process.standing if process else Standing.OUT for process in self.places]
         for place, process in self._alive():
