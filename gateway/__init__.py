@@ -3,7 +3,7 @@
 core       what is true without a socket: grammar, routes, the decision (pure)
 dataplane  moves bytes between callers and backends
 keys       knows which credentials live: the table and the feed that keeps it
-store      remembers: SQLite behind one Protocol
+store      remembers: SQLite and PostgreSQL behind one Protocol
 control    lets people change things: the domain service, the ops listener
 cli        the commands, thin over the control plane
 app        introduces them to one another
