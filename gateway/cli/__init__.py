@@ -28,6 +28,7 @@ _COMMANDS = {
     "users": "gateway.cli.users:users",
     "audit": "gateway.cli.audit:audit",
     "signing-keys": "gateway.cli.signing_keys:signing_keys",
+    "pepper": "gateway.cli.pepper:pepper",
     "config": "gateway.cli.config:config",
     "explain": "gateway.cli.explain:explain",
     "healthcheck": "gateway.cli.healthcheck:healthcheck",

@@ -17,6 +17,7 @@ from gateway.cli.common import (
     setting_flags,
     settings_of,
 )
+from gateway.cli.importing import import_keys
 
 if TYPE_CHECKING:
     from gateway.control.making import CreatedKey
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 @click.group(cls=StrictGroup, no_args_is_help=False)
 def keys() -> None:
-    """Make, list, show, rotate and revoke keys."""
+    """Make, import, list, show, rotate and revoke keys."""
+
+
+keys.add_command(import_keys)
 
 
 @keys.command()

@@ -234,6 +234,14 @@ def one_text(wanted: str) -> Kind:
     return Kind(lambda node, name: text_of(node, name, wanted), {"type": "string", "minLength": 1})
 
 
+def _read_lines(node: Node, name: str) -> str:
+    """Read printable text of one line or several."""
+    lines = node.value.splitlines() if isinstance(node.value, str) else []
+    if lines and all(line.isprintable() for line in lines):
+        return str(node.value)
+    return text_of(node, name, "a pepper a line")
+
+
 _STORE_SCHEMES = ("sqlite", "postgresql", "postgres")
 _STORE_EXAMPLES = ["sqlite:///var/lib/gateway/gateway.db", "postgresql://gateway@db.internal:5432/gateway"]
 
@@ -253,6 +261,7 @@ def _read_store_url(node: Node, name: str) -> str:
     return text
 
 
+PEPPERS = Kind(_read_lines, {"type": "string", "minLength": 1})
 ADDRESS = Kind(read_tcp_address, {"type": "string", "examples": ["127.0.0.1:9464", "[::1]:9464"]})
 ADDRESSES = Kind(
     _read_addresses,

@@ -55,21 +55,27 @@ async def open_digester(
     """
     source = await find_peppers(store, pepper=pepper, pepper_file=pepper_file)
     known = await known_peppers(store, source)
-    missing = missing_peppers(known, source)
-    if missing:
-        raise PepperError(_what_is_missing(store, source, known, missing))
+    check_peppers(store, source, known)
     return ordered_digester(source, known)
 
 
 async def find_peppers(store: Store, *, pepper: str | None = None, pepper_file: Path | None = None) -> Source:
     """Return the peppers that are meant, as ``open_digester`` takes them. Raises PepperError, StoreError."""
+    if pepper is None and pepper_file is None:
+        await _kept_beside(store)
+    return peppers_at_hand(store, pepper=pepper, pepper_file=pepper_file)
+
+
+def peppers_at_hand(store: Store, *, pepper: str | None = None, pepper_file: Path | None = None) -> Source:
+    """Return what ``find_peppers`` does, without asking the store, nor making any. Raises PepperError."""
     if pepper is not None:
         name = "the pepper that was given"
         return Source(name, _lines(pepper.encode(), name))
-    own = pepper_file is None
-    path = pepper_file if pepper_file is not None else await _kept_beside(store)
+    path = pepper_file or store.pepper_path
+    if path is None:
+        raise PepperError(_no_place(store))
     name = f"the pepper file {path}"
-    return Source(name, _lines(_read(path), name), path if own else None)
+    return Source(name, _lines(_read(path), name), path if pepper_file is None else None)
 
 
 async def known_peppers(store: Store, source: Source) -> list[Pepper]:
@@ -81,6 +87,13 @@ async def known_peppers(store: Store, source: Source) -> list[Pepper]:
     newest = digester.pepper_ids[0]
     pepper = Pepper(newest, digester.check_values()[newest], int(time.time() * 1000))
     return await store.write(tie_pepper(pepper))
+
+
+def check_peppers(store: Store, source: Source, known: Sequence[Pepper]) -> None:
+    """Raise PepperError, unless every pepper in use by the store is at hand."""
+    missing = missing_peppers(known, source)
+    if missing:
+        raise PepperError(_what_is_missing(store, source, known, missing))
 
 
 def missing_peppers(known: Sequence[Pepper], source: Source) -> list[str]:
@@ -131,15 +144,19 @@ def write_peppers(path: Path, lines: Sequence[bytes], *, owner: Path, replace: b
     sync_directory(path.parent)
 
 
-async def _kept_beside(store: Store) -> Path:
-    """Return the path of the store's own pepper, made now if the store was never used with one."""
+def _no_place(store: Store) -> str:
+    return f"the store {store.location} keeps no pepper of its own: name a pepper file"
+
+
+async def _kept_beside(store: Store) -> None:
+    """Make the store's own pepper now, if the store was never used with one."""
     path = store.pepper_path
     if path is None:
-        raise PepperError(f"the store {store.location} keeps no pepper of its own: name a pepper file")
+        raise PepperError(_no_place(store))
     # Asked first: who ties a store has put the pepper in its place before.
     tied = bool(await store.read(peppers()))
     if path.exists():
-        return path
+        return
     if tied:
         raise PepperError(
             f"the pepper of {store.location} is missing: put back {path} or name the file that holds it,"
@@ -151,7 +168,6 @@ async def _kept_beside(store: Store) -> Path:
             write_peppers(path, [new_pepper()], owner=Path(store.location), replace=False)
     except OSError as error:
         raise PepperError(f"the pepper file {path} cannot be created: {error.strerror}") from None
-    return path
 
 
 def _what_is_missing(store: Store, source: Source, known: Sequence[Pepper], missing: Sequence[str]) -> str:

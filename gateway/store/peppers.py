@@ -74,16 +74,20 @@ def tie_pepper(pepper: Pepper) -> Steps[list[Pepper]]:
 
 
 def begin_rotation(
-    pepper: Pepper, reseal: Callable[[SigningKey], bytes | None], audit: AuditRow
+    pepper: Pepper,
+    reseal: Callable[[SigningKey], bytes | None],
+    audit: AuditRow,
+    *,
+    replacing: bool = False,
 ) -> Steps[None]:
     """Put a newer pepper in use: what is written from now on is written under it.
 
     ``reseal`` returns the private half of a signing key sealed anew, None where it cannot be opened.
-    Raises UnfinishedError while two are in use.
+    Raises UnfinishedError while two are in use, unless it is ``replacing`` one that was lost.
     """
     known = yield from peppers()
     in_use = [each for each in known if each.retired_at is None]
-    if len(in_use) > 1:
+    if len(in_use) > 1 and not replacing:
         raise UnfinishedError
     # Never before the last one, whatever the clock says.
     since = max([pepper.since, *(each.since + 1 for each in known)])

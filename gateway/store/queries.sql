@@ -478,3 +478,13 @@ DELETE FROM login_attempts WHERE id = $1
 
 -- name: forgive_login_attempts
 DELETE FROM login_attempts WHERE pair = $1 AND failed_at IS NOT NULL
+
+-- name: keys_with_digests
+SELECT digest, older_digest, id, tenant_id, name, role, expires_at, verifier FROM api_keys
+WHERE digest IN (/*places*/) OR older_digest IN (/*places*/)
+
+-- name: keys_with_locators
+SELECT locator, id, tenant_id, name, role, expires_at, verifier FROM api_keys WHERE locator IN (/*places*/)
+
+-- name: locator_lengths
+SELECT DISTINCT length(locator) FROM api_keys

@@ -168,7 +168,6 @@ UNBUILT = [
     "listen: {address: 127.0.0.1:1, tls: {cert: a, key: b}}",
     "listen: [{address: 127.0.0.1:1, tls: {cert: a}}]",
     "authz: {listen: 127.0.0.1:8082}",
-    "propagation: {kept_table: /t}",
     "trusted_proxies: [10.0.0.0/8]",
     "timeouts: {tunnel_idle: 1h}",
     "ops: {listen: unix:/a}",
@@ -192,7 +191,7 @@ def test_setting_whose_subject_is_not_built_is_refused_for_what_it_is(write: Wri
 
 @pytest.mark.parametrize(
     "text",
-    ["trusted_proxies: []", "propagation: {kept_table: null}", "authz: {}"],
+    ["trusted_proxies: []", "authz: {}"],
 )  # fmt: skip
 def test_unbuilt_subject_may_be_said_to_be_off(write: Write, text: str) -> None:
     assert load_settings(write(text)).limits == Limits()
@@ -255,3 +254,15 @@ def test_pepper_said_twice_must_be_the_same(tmp_path: Path) -> None:
     assert "yy" not in told
     same = {**both, "GATEWAY_PEPPER": "y" * 32}
     assert load_settings(environ=same).secrets.pepper == SecretText("y" * 32)
+
+
+def test_several_peppers_are_a_line_each(tmp_path: Path) -> None:
+    lines = "x" * 32 + "\n" + "y" * 32 + "\n"
+    assert load_settings(environ={"GATEWAY_PEPPER": lines}).secrets.pepper == SecretText(lines)
+    path = tmp_path / "pepper"
+    path.write_text(lines.strip())
+    both = {"GATEWAY_PEPPER": lines, "GATEWAY_PEPPER_FILE": str(path)}
+    assert load_settings(environ=both).secrets.pepper == SecretText(lines)
+    told = refusal(environ={"GATEWAY_PEPPER": lines + "z\x07" * 16})
+    assert "a control character stands where a pepper a line belongs" in told
+    assert "zz" not in told
