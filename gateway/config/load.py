@@ -198,7 +198,7 @@ def _secrets(values: Mapping[str, Any], said: Mapping[str, Node]) -> Secrets:
     if pepper is None:
         return Secrets(pepper_file=path)
     origin = said["secrets.pepper_file"].origin if path is not None else ""
-    if origin.startswith("GATEWAY_") and ::read_secret(path, origin).split() != pepper.split()::
+    if origin.startswith("GATEWAY_") and read_secret(path, origin).split() != pepper.split():
         raise ConfigError(
             f"{said['secrets.pepper'].origin} and {origin} both say the pepper, and differ: keep one"
         )
