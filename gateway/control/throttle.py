@@ -120,21 +120,22 @@ class Throttle:
     async def failed(self, attempt: Attempt, email: str, audit_of: FailureAudit) -> None:
         """Count an attempt as a failure."""
         try:
-            await self._store.write(fail_attempt(attempt, self._limits, self._now(), email, audit_of))
+            failed = fail_attempt(attempt, self._limits, self._now(), email, audit_of)
+            await self._store.write(failed, alone=False)
         finally:
             self._ended(attempt)
 
     async def passed(self, attempt: Attempt, audit: AuditRow) -> None:
         """Forget an attempt that succeeded, and the failures of its name and address."""
         try:
-            await self._store.write(pass_attempt(attempt, audit))
+            await self._store.write(pass_attempt(attempt, audit), alone=False)
         finally:
             self._ended(attempt)
 
     async def withdraw(self, attempt: Attempt) -> None:
         """Forget an attempt whose password was not looked at."""
         try:
-            await self._store.write(withdraw_attempt(attempt))
+            await self._store.write(withdraw_attempt(attempt), alone=False)
         finally:
             self._ended(attempt)
 
@@ -149,7 +150,8 @@ class Throttle:
         self._under_way.update((attempt.pair, attempt.address))
         outcome: Admission | None = None
         try:
-            outcome = await self._store.write(admit_attempt(attempt, self._limits, self._now()))
+            admission = admit_attempt(attempt, self._limits, self._now())
+            outcome = await self._store.write(admission, alone=False)
         finally:
             if not isinstance(outcome, Admitted):
                 self._leave(attempt)

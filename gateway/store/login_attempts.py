@@ -1,8 +1,9 @@
 """Attempts to log in, counted for all replicas: what happens inside one transaction.
 
 An attempt is admitted before its password is looked at, and stands in the count while it is under
-way: so of many at once no more are looked at than would be one after another. Imports ``store``
-only.
+way: so of many at once no more are looked at than would be one after another. Each piece of work
+begins by taking the turn, and so need not be ``alone``: strangers who try passwords hold up one
+another, and nobody who revokes a key. Imports ``store`` only.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ def fail_attempt(
     Of each pair's failures the first is, and no more than ``limits.audited`` in all: the audit is
     for people, and nobody may fill it by guessing.
     """
+    yield Query("take_login_turn")
     ((_, failed, _),) = yield Query("login_attempts_of_pair", (attempt.pair,))
     ((told,),) = yield Query("audited_login_attempts", (now,))
     # Looked up for every failure alike, known or not.
@@ -106,6 +108,7 @@ def pass_attempt(attempt: Attempt, audit: AuditRow) -> Steps[None]:
     NIST SP 800-63B §3.2.2: earlier failures should be disregarded. The audit's row is no change:
     no decision depends on it.
     """
+    yield Query("take_login_turn")
     yield Query("delete_login_attempt", (attempt.id,))
     yield Query("forgive_login_attempts", (attempt.pair,))
     yield Query("insert_audit", values_of(audit))
@@ -113,6 +116,7 @@ def pass_attempt(attempt: Attempt, audit: AuditRow) -> Steps[None]:
 
 def withdraw_attempt(attempt: Attempt) -> Steps[None]:
     """Forget an attempt whose password was never looked at."""
+    yield Query("take_login_turn")
     yield Query("delete_login_attempt", (attempt.id,))
 
 

@@ -11,7 +11,15 @@ import pytest
 from gateway.core.model import Permission
 from gateway.store import operations as ops
 from gateway.store import people
-from gateway.store.base import CapError, KeyRecord, Person, Store, StoreError
+from gateway.store.base import AuditRow, CapError, KeyRecord, Person, Store, StoreError
+from gateway.store.login_attempts import (
+    Admitted,
+    Attempt,
+    AttemptLimits,
+    Crowded,
+    admit_attempt,
+    fail_attempt,
+)
 from gateway.store.members import change_member
 from gateway.store.steps import Steps
 from gateway.store.urls import open_store
@@ -83,3 +91,33 @@ async def test_of_two_admins_who_step_down_at_once_one_stays(two: tuple[Store, S
         assert sum(isinstance(outcome, people.LastAdminError) for outcome in found) == 1
         ((count,),) = await two[1].read(ops.read("active_admins", tenant))
         assert count == 1
+
+
+async def test_of_many_attempts_to_log_in_at_once_no_more_are_admitted_than_may_fail(
+    two: tuple[Store, Store],
+) -> None:
+    limits = AttemptLimits(per_pair=3, per_address=100, window_ms=60_000, lease_ms=60_000, audited=3)
+
+    def admit(number: int) -> Callable[[], Awaitable[object]]:
+        attempt = Attempt(f"attempt {number}", "ann here", "here")
+        return lambda: two[number % 2].write(admit_attempt(attempt, limits, 1000), alone=False)
+
+    found = await outcomes(map(admit, range(40)))
+    assert found.count(Admitted()) == 3
+    assert found.count(Crowded("pair")) == 37
+
+
+async def test_of_many_failures_at_once_the_first_alone_is_told(two: tuple[Store, Store]) -> None:
+    limits = AttemptLimits(per_pair=20, per_address=100, window_ms=60_000, lease_ms=60_000, audited=9)
+    made = [Attempt(f"attempt {number}", "ann here", "here") for number in range(20)]
+    for attempt in made:
+        assert await two[0].write(admit_attempt(attempt, limits, 1000), alone=False) == Admitted()
+
+    def fail(number: int) -> Callable[[], Awaitable[bool]]:
+        def told(_: str | None) -> AuditRow:
+            return audit("login.failure", "user", "stranger")
+
+        work = (made[number], limits, 1000, "ann@here.test", told)
+        return lambda: two[number % 2].write(fail_attempt(*work), alone=False)
+
+    assert sorted(await outcomes(map(fail, range(20))), key=bool) == [False] * 19 + [True]
