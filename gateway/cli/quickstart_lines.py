@@ -40,7 +40,7 @@ def lines_to_try(settings: Settings, backend: str, made: Made) -> list[str]:
         f"backend   {targets} ({backend})",
         *([f"control   {_control(settings)}"] if settings.control.listen else []),
         f"metrics   http://{_reachable(settings.ops_listen)}/metrics",
-        f"store     {store_url(settings)}",
+        f"store     {_store_shown(settings)}",
         "",
     ]
     if made.password is not None:
@@ -120,10 +120,18 @@ def _same_store(settings: Settings) -> str:
     origin = settings.origins.get("store.url")
     moved = origin is None and (os.environ.get("STATE_DIRECTORY") or os.environ.get("XDG_STATE_HOME"))
     if moved or (origin is not None and not origin.startswith("line ")):
-        from gateway.cli.service import checked_store
-
-        words += ["--store", f"sqlite://{checked_store(settings).location}"]
+        words += ["--store", _store_shown(settings, absolute=True)]
     return f" {shlex.join(words)}" if words else ""
+
+
+def _store_shown(settings: Settings, *, absolute: bool = False) -> str:
+    """Return the store's URL without the password that it may hold; ``absolute``: for any directory."""
+    from gateway.cli.service import checked_store
+
+    url, location = store_url(settings), checked_store(settings).location
+    if not url.startswith("sqlite:"):
+        return location
+    return f"sqlite://{location}" if absolute else url
 
 
 def _control(settings: Settings) -> str:
