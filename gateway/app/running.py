@@ -31,8 +31,9 @@ def run(
     the store is open, but no key has been loaded. Raises StartError.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="gateway: %(message)s")
-    if (note := plaintext_note(settings)) is not None:
-        _log.warning(note)
+    for note in (plaintext_note(settings), _grace_note(settings)):
+        if note is not None:
+            _log.warning(note)
     workers = worker_count(settings.workers)
     settings, notes = within_open_files(settings, workers)
     tell = on_ready or _tell
@@ -51,6 +52,17 @@ def run(
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(address.path)
     return code
+
+
+def _grace_note(settings: Settings) -> str | None:
+    """Return what must be said loudly at start where an outage may be outlived."""
+    grace_s = settings.propagation.outage_grace_s
+    if not grace_s:
+        return None
+    return (
+        f"while its store is out, this gateway serves known keys for {grace_s:g} s longer than"
+        " propagation.bound, though they may have been revoked (propagation.outage_grace)"
+    )
 
 
 def _tell(served: Sequence[str]) -> None:

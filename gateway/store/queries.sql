@@ -182,6 +182,9 @@ SELECT at FROM canary
 -- name: mark_canary
 UPDATE canary SET at = $1 WHERE at <= $1 - CAST($2 AS BIGINT) OR at > $1 RETURNING at
 
+-- name: date_canary
+UPDATE canary SET at = (SELECT at FROM changes WHERE number = $1) RETURNING at
+
 -- name: oldest_changes
 SELECT number, at FROM changes ORDER BY number LIMIT $1
 

@@ -36,9 +36,10 @@ def keep_up(
         return None
     ((number,),) = yield Query("take_change_numbers", (1,))
     yield Query("insert_change", (number, secrets.token_hex(8), "canary", "fleet"))
+    ((at,),) = yield Query("date_canary", (number,))
     yield from _trim(number, now_ms, kept_ms, batch)
     yield Query("prune_ended_tokens", (now_ms - ENDED_KEPT_MS,))
-    return int(now_ms)
+    return int(at)
 
 
 def _trim(head: int, now_ms: int, kept_ms: int, batch: int) -> Steps[None]:
