@@ -49,12 +49,13 @@ def thawed(
     product = Product(tmp_path_factory.mktemp("thawed"), keys, shared_backend.port, {"workers": 2})
     all_serve(product, 2)
     product.workers = workers_of(product)  # type: ignore[attr-defined]
-    group = (product.process.pid, *workers_of(product))
-    for pid in group:
+    for pid in workers_of(product):
         os.kill(pid, signal.SIGSTOP)
+    time.sleep(1.3)  # more than a second, so that the supervisor waits for an answer when it is stopped
+    os.kill(product.process.pid, signal.SIGSTOP)
 
     def thaw() -> None:
-        for pid in reversed(group):
+        for pid in (product.process.pid, *product.workers):  # type: ignore[attr-defined]
             os.kill(pid, signal.SIGCONT)
 
     timer = threading.Timer(FROZEN_S, thaw)
