@@ -33,8 +33,9 @@ from gateway.store.base import (
 )
 from gateway.store.following import begin_load, changes_after
 from gateway.store.loop_thread import LoopThread
+from gateway.store.postgres_connect import CONNECT_S, connect
 from gateway.store.postgres_errors import told_as_store_error
-from gateway.store.postgres_link import CONNECT_S, Link, connect, drive
+from gateway.store.postgres_link import Link, drive
 from gateway.store.postgres_migrate import check_schema
 from gateway.store.postgres_url import Host, PostgresUrl
 from gateway.store.texts import queries

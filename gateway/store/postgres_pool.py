@@ -11,7 +11,8 @@ import asyncio
 import time
 
 from gateway.store.base import StoreError
-from gateway.store.postgres_link import Link, connect
+from gateway.store.postgres_connect import connect
+from gateway.store.postgres_link import Link
 from gateway.store.postgres_url import Host, PostgresUrl
 
 SIZE = 5

@@ -188,6 +188,19 @@ async def test_who_is_not_let_in_is_told_why_without_the_password(
         assert "geheim" not in told
 
 
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"R\xff\xff\xff\xff", b""])
+async def test_what_is_no_postgresql_is_told_in_one_sentence(answer: bytes, opened: Open) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        place = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for query in ("", "?sslmode=disable"):
+            assert "geheim" not in await refusal(opened(f"postgresql://u:geheim@{place}/gw{query}").keys())
+
+
 async def test_the_password_may_lie_in_a_file_that_is_its_owners_alone(
     postgres_server: Server, postgres_url: str, tmp_path: Path, opened: Open
 ) -> None:
