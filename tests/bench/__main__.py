@@ -11,6 +11,7 @@ same rounds. Requests a second are bounded by whichever core is full first.
   python -m tests.bench idle          memory of 10,000 idle connections
   python -m tests.bench streams       the cost of judging 10,000 open event streams again while keys change
   python -m tests.bench logins        the proxy's latency while 200 people log in at once
+  python -m tests.bench workers       one worker against two (or --count), on all cores together
   python -m tests.bench profile       the gateway's costliest functions under a GET (or --scenario)
 
 Needs wrk and nginx, and HAProxy to compare with it (Debian: apt-get install wrk nginx-light haproxy).
@@ -53,6 +54,7 @@ def _run(options: argparse.Namespace) -> bool:
     from tests.bench.logins import AT_ONCE, logins
     from tests.bench.profile import profile
     from tests.bench.streams import streams
+    from tests.bench.workers import workers
 
     contenders = options.only or list(CONTENDERS)
     if missing := missing_programs(contenders if options.mode == "compare" else []):
@@ -66,6 +68,9 @@ def _run(options: argparse.Namespace) -> bool:
         return streams(options.count or 10_000, say=_say)
     if options.mode == "logins":
         return logins(options.count or AT_ONCE, rounds=rounds, seconds=seconds, say=_say)
+    if options.mode == "workers":
+        names = options.scenario or []
+        return workers(options.count or 2, names, rounds=rounds, seconds=seconds, say=_say)
     if options.mode == "profile":
         names = options.scenario or ["get"]
         # All of them, whatever the first one says.
@@ -90,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_MODES = ["compare", "keys", "idle", "streams", "logins", "profile"]
+_MODES = ["compare", "keys", "idle", "streams", "logins", "workers", "profile"]
 
 
 def _contenders() -> list[str]:

@@ -45,7 +45,7 @@ http {{
 class Backends:
     """The two servers behind the proxies: ``readable`` and ``sink`` are their ports."""
 
-    def __init__(self, *, core: int, directory: Path) -> None:
+    def __init__(self, *, core: int | set[int], directory: Path) -> None:
         self.readable, self.sink = free_port(), free_port()
         (directory / "large").write_bytes(b"x" * LARGE_BYTES)
         config = directory / "backend.conf"

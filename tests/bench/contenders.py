@@ -28,7 +28,7 @@ class Setting:
 
     directory: Path
     backends: Backends
-    core: int
+    core: int | set[int]
     keys: dict[str, tuple[str, str, str, str]]
     store: Path | None = None
 
@@ -183,6 +183,7 @@ def start_gateway(
     within_s: float = 60.0,
     around: Sequence[str] = (),
     control: int | None = None,
+    workers: int = 1,
 ) -> Contender:
     """Start the product by its command line on ``setting.store`` and wait until it is ready.
 
@@ -208,6 +209,7 @@ def start_gateway(
                 "limits": {"connections": 16384},
                 "timeouts": {"keep_alive": "300s"},
                 "access_log": {"path": access_log},
+                "workers": workers,
             }
         )
     )

@@ -37,7 +37,14 @@ class Run:
 
 
 def measure(
-    proxy: Process, port: int, scenario: Scenario, tokens: Path, *, seconds: int, core: int, connections: int
+    proxy: Process,
+    port: int,
+    scenario: Scenario,
+    tokens: Path,
+    *,
+    seconds: int,
+    core: int | set[int],
+    connections: int,
 ) -> Run:
     """Load ``proxy`` for ``seconds`` and return what a request cost it; ``tokens`` holds one a line."""
     before = proxy.cpu_ns()
@@ -60,7 +67,9 @@ def measure(
     )
 
 
-def _wrk(port: int, scenario: Scenario, tokens: Path, *, seconds: int, core: int, connections: int) -> str:
+def _wrk(
+    port: int, scenario: Scenario, tokens: Path, *, seconds: int, core: int | set[int], connections: int
+) -> str:
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(_SCRIPT)]
     command += [f"http://127.0.0.1:{port}{scenario.path}", "--"]
     command += [scenario.method, str(scenario.body_bytes), str(tokens)]
@@ -72,7 +81,7 @@ def _wrk(port: int, scenario: Scenario, tokens: Path, *, seconds: int, core: int
         text=True,
         timeout=seconds + 60,
         check=False,
-        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+        preexec_fn=lambda: os.sched_setaffinity(0, {core} if isinstance(core, int) else core),
     )
     if finished.returncode != 0:
         raise BenchError(f"wrk ended with {finished.returncode}; it said:\n{finished.stdout}")

@@ -48,12 +48,12 @@ def raise_file_limit(wanted: int) -> int:
 
 
 class Process:
-    """A server on one core. What it says goes to a file that is shown when it does not start.
+    """A server on one core, or on some. What it says goes to a file that is shown when it does not start.
 
     One that is not stopped ends with the benchmark at the latest.
     """
 
-    def __init__(self, command: Sequence[str], *, core: int, directory: Path) -> None:
+    def __init__(self, command: Sequence[str], *, core: int | set[int], directory: Path) -> None:
         self.log = Path(tempfile.mkstemp(dir=directory, suffix=f".{Path(command[0]).name}.log")[1])
         self.started_at = time.monotonic()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
@@ -65,7 +65,7 @@ class Process:
                 stderr=output,
                 env=environment,
                 start_new_session=True,
-                preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+                preexec_fn=lambda: os.sched_setaffinity(0, {core} if isinstance(core, int) else core),
             )
         atexit.register(self.stop)
 

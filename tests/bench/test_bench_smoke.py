@@ -55,6 +55,14 @@ def test_growth_modes_print_their_row() -> None:
     assert idle.stdout.splitlines()[-1].split()[0] == "50"
 
 
+@pytest.mark.usefixtures("programs")
+def test_workers_mode_prints_a_row_without_faults_for_either() -> None:
+    run = bench("workers", "--quick", "--scenario", "get")
+    assert run.returncode == 0, run.stdout + run.stderr
+    rows = [line.split() for line in run.stdout.splitlines() if line.startswith("  ")]
+    assert [row[0] for row in rows if row[-1] == "0"] == ["1", "2"]
+
+
 def test_streams_mode_prints_a_row_without_and_one_with_changes() -> None:
     run = bench("streams", "--count", "50")
     assert run.returncode == 0, run.stdout + run.stderr
