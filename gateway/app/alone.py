@@ -40,7 +40,7 @@ async def serve_alone(
         if listeners.control is not None:
             control = ControlProcess(settings, listeners.control)
             stack.push_async_callback(control.stop)
-            await control.start()
+            await control.start(patient=gateway.feed.from_kept)
         started = True
         await either(gateway.feed.synced.wait(), ending.asked.wait(), within_s=FIRST_SYNC_S)
         collect_rarely()

@@ -8,9 +8,10 @@ import logging
 import os
 import time
 
-from gateway.app.errors import StartError
+from gateway.app.errors import StartError, StoreOutError
 from gateway.app.gateway import Gateway
 from gateway.app.issuers import follow_issuers
+from gateway.app.keeping import Opened, keep, kept_place, without_the_store
 from gateway.app.proving import Proving
 from gateway.app.usage import UsageWriter
 from gateway.config.settings import Settings
@@ -40,19 +41,25 @@ async def built_gateway(
     migrate: bool = True,
     log_lock: int | None = None,
     pseudonym: bytes | None = None,
+    keeps: bool = True,
 ) -> Gateway:
     """Return a data path that has yet to be started, open until ``stack`` ends. Raises StartError.
 
     Several processes of one gateway share the store, which was migrated before they began; the access
-    log, by the file ``log_lock``; and the ``pseudonym``.
+    log, by the file ``log_lock``; the ``pseudonym``; and the kept table, which one of them ``keeps``.
     """
-    store, digester = await open_the_store(settings, stack, migrate=migrate)
+    try:
+        opened = Opened(*await open_the_store(settings, stack, migrate=migrate))
+    except StoreOutError as error:
+        opened = await without_the_store(settings, stack, error)
+    store, digester = opened.store, opened.digester
     table = KeyTable()
     observer = Observer(open_the_log(settings, stack, log_lock))
     verifier = built_verifier(settings, table)
     proving = Proving(verifier, store, digester, table, observer)
     proving.start(stack)
     follow_issuers(settings, verifier, stack)
+    place = kept_place(settings, digester)
     feed = Feed(
         store,
         table,
@@ -62,8 +69,14 @@ async def built_gateway(
         policy=settings.key_policy,
         propagated=observer.propagated,
         rekeyed=verifier.rekey,
+        prepare=opened.prepare,
+        kept=place.usable if place is not None else None,
     )
     stack.push_async_callback(feed.stop)
+    if opened.kept is not None:
+        feed.restore(opened.kept)
+    if place is not None and keeps:
+        keep(place, feed, stack)
     server = built_server(settings, table, digester, observer, proving, pseudonym)
     stack.callback(server.close)
     usage = UsageWriter(
@@ -106,7 +119,9 @@ async def open_the_store(
     lent = opened_store(url, pepper=text, pepper_file=pepper_file, migrate=migrate)
     try:
         return await stack.enter_async_context(lent)
-    except (StoreUrlError, StoreError, PepperError) as error:
+    except StoreError as error:
+        raise StoreOutError(str(error)) from None
+    except (StoreUrlError, PepperError) as error:
         raise StartError(str(error)) from None
 
 

@@ -37,14 +37,16 @@ class ControlProcess:
         self._process: Process | None = None
         self._watch: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
+    async def start(self, *, patient: bool = False) -> None:
         """Start it and wait until it serves. Raises StartError with the reason that it gives.
 
-        One that ends without a reason is started again, as at any later time.
+        One that ends without a reason is started again, as at any later time; with one too, if ``patient``.
         """
         process, refusal = await self._started()
-        if refusal:
+        if refusal and not patient:
             raise StartError(refusal)
+        if refusal:
+            _log.warning("the control API cannot be served: %s", refusal)
         self._watch = asyncio.create_task(self._keep_running(process), name="control process")
 
     async def stop(self) -> None:

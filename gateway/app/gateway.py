@@ -100,7 +100,10 @@ class Gateway:
         """Tell whether the key table is fit to judge by, and one sentence about it."""
         well, sentence = _STANDING[self.watch.state]
         told = sentence.format(age=self.watch.age_s, bound=self._settings.freshness.bound_s)
-        return well, f"{told}{self._outage()}"
+        return well, f"{told}{self._from_kept()}{self._outage()}"
+
+    def _from_kept(self) -> str:
+        return f" Serving from the kept table, {self.watch.age_s:.0f} s old." if self.feed.from_kept else ""
 
     def _outage(self) -> str:
         error = self.feed.last_error

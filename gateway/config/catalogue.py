@@ -174,6 +174,12 @@ SETTINGS: tuple[Setting, ...] = (
         0.0,
         "how much longer known keys are served while the store is out, though revoked meanwhile",
     ),
+    Setting(
+        "propagation.kept_table",
+        one_text("a file's path"),
+        None,
+        "the file that the key table is kept in, to start with while the store is out; null: none",
+    ),
     _policy("api_keys_enabled", SWITCH, "false: no key is made, existing ones are refused"),
     _policy("max_keys_per_user", whole(0, MOST_KEYS_PER_USER), "active keys that a user may have made"),
     _policy("max_api_key_expiry", LIFETIME, "the longest that a new key may live; a calendar year at most"),
@@ -208,7 +214,6 @@ SETTINGS: tuple[Setting, ...] = (
 
 # Known, and nothing acts on them yet. A value that leaves the subject off is let through.
 UNSUPPORTED: dict[str, frozenset[str]] = {
-    "propagation.kept_table": frozenset(),
     "timeouts.tunnel_idle": frozenset(),
     "authz.listen": frozenset(),
     "trusted_proxies": frozenset(),

@@ -220,7 +220,8 @@ def _propagation(values: Mapping[str, Any], said: Mapping[str, Node]) -> Propaga
             "propagation.fresh", said, "is not longer than propagation.poll: no table would be fresh"
         )
     grace = values["propagation.outage_grace"]
-    return Propagation(bound_s=bound, poll_s=poll, fresh_s=fresh, outage_grace_s=grace)
+    kept = values["propagation.kept_table"]
+    return Propagation(bound_s=bound, poll_s=poll, fresh_s=fresh, outage_grace_s=grace, kept_table=kept)
 
 
 def _check_addresses(settings: Settings, said: Mapping[str, Node]) -> None:

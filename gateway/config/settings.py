@@ -156,13 +156,15 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True):
 class Propagation(msgspec.Struct, frozen=True):
     """How soon changes must be seen, in seconds; ``fresh_s`` as given, else twice the poll and one second.
 
-    ``outage_grace_s`` prolongs the bound while the store is out.
+    ``outage_grace_s`` prolongs the bound while the store is out. ``kept_table`` is the path of the file
+    that the table is kept in, for a start while the store is out; None: it is not.
     """
 
     bound_s: float = 300.0
     poll_s: float = 2.0
     fresh_s: float = 5.0
     outage_grace_s: float = 0.0
+    kept_table: str | None = None
 
 
 BUILT_IN_ROLES: Mapping[str, Role] = {

@@ -81,6 +81,7 @@ def _value_of(settings: Settings, setting: Setting, default_store: str) -> Any:
         "propagation.poll": propagation.poll_s,
         "propagation.fresh": propagation.fresh_s,
         "propagation.outage_grace": propagation.outage_grace_s,
+        "propagation.kept_table": propagation.kept_table,
         "workers": settings.workers,
         "access_log.path": settings.access_log,
     }

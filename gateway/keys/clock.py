@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 
 COUNTS_SUSPENSION = hasattr(time, "CLOCK_BOOTTIME")
 """False where the platform offers only a monotonic clock, which may stand still in suspension."""
@@ -13,3 +15,19 @@ def boot_clock() -> float:
     if COUNTS_SUSPENSION:
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()
+
+
+def boot_id() -> str | None:
+    """Return what names this run of the boot clock; None where the platform does not tell.
+
+    It is Linux's random id of the boot, and the time namespace (time_namespaces(7)), for a process in
+    another one reads another clock.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+    try:
+        return f"{boot} {os.readlink('/proc/self/ns/time')}"
+    except OSError:  # Linux before 5.6 has none
+        return boot

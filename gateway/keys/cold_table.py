@@ -7,12 +7,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from gateway.core.model import ColdKey, KeyTable, LiveKey
 
 SLICE = 4000
 """Entries looked at before other work gets its turn: about a millisecond."""
+
+
+class Touched:
+    """Where in the key table something was changed since somebody began to write it down."""
+
+    __slots__ = ("digests", "locators", "users")
+
+    def __init__(self) -> None:
+        self.digests: set[bytes] = set()
+        self.locators: set[bytes] = set()
+        self.users: set[str] = set()
 
 
 class ColdWriter:
@@ -24,6 +35,16 @@ class ColdWriter:
         self._load = 0
         # While a full load is under way: whose keys are cold no more since its snapshot.
         self._thawed: set[bytes] | None = None
+        self.touched: Touched | None = None
+
+    def restore(self, cold: Iterable[ColdKey]) -> None:
+        """Put these in the place of whatever is there."""
+        self._table.cold = {}
+        self._lengths.clear()
+        self._count()
+        self.end_load()
+        for each in cold:
+            self.put(each)
 
     def begin_load(self, load: int) -> None:
         """Take note that ``put_loaded`` brings the cold keys of the full load ``load`` from here on."""
@@ -39,6 +60,8 @@ class ColdWriter:
         if not cold.verifier:
             self._remove(cold.locator)
             return
+        if self.touched is not None:
+            self.touched.locators.add(cold.locator)
         if cold.locator not in self._table.cold and _leads(cold):
             self._lengths[len(cold.locator)] += 1
             self._count()
@@ -75,6 +98,8 @@ class ColdWriter:
         return dropped
 
     def _remove(self, locator: bytes) -> None:
+        if self.touched is not None:
+            self.touched.locators.add(locator)
         cold = self._table.cold.pop(locator, None)
         if cold is not None and _leads(cold):
             self._lengths[len(locator)] -= 1

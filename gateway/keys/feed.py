@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from gateway.core.model import KeyTable
 from gateway.core.policy import DEFAULT_POLICY, KeyPolicy
 from gateway.core.tokens import Digester
 from gateway.keys.clock import boot_clock
 from gateway.keys.replica import Replica
+from gateway.keys.restoring import Kept
 from gateway.store.base import Follower, Reload, Store, StoreError
 
 POLL_S = 2.0
@@ -36,6 +37,7 @@ class Feed:
         synced: set once the first full load is whole.
         store_up: whether the last read succeeded; False before any.
         last_error: why it did not, one sentence; None while the store is up.
+        from_kept: the table is one that was kept on disk, and nothing has been read since.
         failed_reads: how many reads failed so far.
     """
 
@@ -50,22 +52,29 @@ class Feed:
         policy: KeyPolicy = DEFAULT_POLICY,
         propagated: Callable[[float], None] = lambda _: None,
         rekeyed: Callable[[], None] = lambda: None,
+        prepare: Callable[[], Awaitable[None]] | None = None,
+        kept: Callable[[], Awaitable[Kept | None]] | None = None,
     ) -> None:
         """Take a migrated store; ``clock`` is the boot clock that ages are measured on.
 
         ``poll_s``: a silent store is asked after so many seconds. ``policy`` holds for tenants that set
-        nothing of their own. ``propagated`` is told the seconds from each applied change's being
-        written to its visibility here; ``rekeyed`` that the table's signing keys have been replaced,
-        before anybody else runs.
+        nothing of their own. ``prepare`` makes up for what could not be done to the store yet, and comes
+        before any read; it raises StoreError. ``kept`` returns a table that was kept on disk, if there is
+        one to serve from while none has been read. ``propagated`` is told the seconds from each applied
+        change's being written to its visibility here; ``rekeyed`` that the table's signing keys have been
+        replaced, before anybody else runs.
         """
         self.store_up = False
         self.last_error: str | None = None
+        self.from_kept = False
         self.failed_reads = 0
+        self._prepare = prepare
+        self._kept = kept
         self._store = store
         self._checks = digester.check_values()
         self._clock = clock
         self._poll_s = poll_s
-        self._replica = Replica(
+        self.replica = self._replica = Replica(
             table, policy, pepper_ids=digester.pepper_ids, propagated=propagated, rekeyed=rekeyed
         )
         self.synced = self._replica.synced
@@ -94,6 +103,13 @@ class Feed:
     def start(self) -> None:
         """Begin to follow; ``synced`` tells when the table is whole."""
         self._task = asyncio.create_task(self._run(), name="key feed")
+
+    def restore(self, kept: Kept) -> None:
+        """Serve from a table that was kept on disk, until the store can be read; nothing was read yet."""
+        self._replica.restore(kept.table, kept.dated)
+        self.from_kept = True
+        age_s = self._clock() - kept.dated.synced_at
+        _log.warning("serving from the kept table, %.0f s old, with %d keys", age_s, len(kept.table.keys))
 
     async def stop(self) -> None:
         """Stop following and close the connections; safe to call twice."""
@@ -142,16 +158,33 @@ class Feed:
         """Apply what changed, and begin to read everything where that is due. Raises StoreError."""
         self._moved = False
         replica = self._replica
+        if self._load_error is not None:
+            await self._fall_back()
         try:
+            await self._prepared()
             await self._catch_up()
             if self._load is None and not (replica.whole and replica.position is not None):
                 await self._begin_load()
                 await self._catch_up()
         except StoreError as error:
             self._went_down(str(error))
+            await self._fall_back()
             raise
         if self._load_error is None:
             self._came_up()
+
+    async def _prepared(self) -> None:
+        if self._prepare is not None:
+            await self._prepare()
+            self._prepare = None
+
+    async def _fall_back(self) -> None:
+        """Take the table that was kept where none was ever read; that is tried once."""
+        if self._load is not None:
+            return  # it would mix with what is being read
+        read, self._kept = self._kept, None
+        if read is not None and not self.synced.is_set() and (kept := await read()) is not None:
+            self.restore(kept)
 
     async def _catch_up(self) -> None:
         """Apply everything that follows the position that is known; with another history there is none."""
@@ -227,6 +260,7 @@ class Feed:
         if self.last_error is not None:
             _log.warning("the keys can be read again")
         self.store_up = True
+        self.from_kept = False
         self.last_error = None
 
 

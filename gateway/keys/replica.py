@@ -15,6 +15,9 @@ from collections.abc import Callable, Iterable
 
 from gateway.core.model import MILLISECONDS, KeyTable
 from gateway.core.policy import KeyPolicy
+from gateway.keys.cold_table import Touched
+from gateway.keys.kept import KeptTable, Sync, encode_facts
+from gateway.keys.restoring import Dated
 from gateway.keys.table import Entry, EntryBuilder, TableWriter
 from gateway.store.base import KEPT_AFTER_END_MS, Delta, LoadStart, Position, TokenFacts, Unchanged
 
@@ -33,6 +36,8 @@ class Replica:
         loads: the number of the newest full load; its keys and all newer ones are marked with it.
         synced: set once the first full load is whole.
         canary_at: when the newest canary that arrived was written (epoch ms, the store's clock); 0: none.
+        table: the copy.
+        peppers: those in use by the store at the last full load, oldest first: id and check value.
     """
 
     def __init__(
@@ -50,11 +55,14 @@ class Replica:
         self.loads = 0
         self.synced = asyncio.Event()
         self.canary_at = 0
-        self._table = table
+        self.table = table
+        self.peppers: tuple[tuple[str, bytes], ...] = ()
+        self._policy = policy
         self._writer = TableWriter(table, policy)
         self._propagated = propagated
         self._rekeyed = rekeyed
         self._proven = (0.0, 0.0)
+        self._offset_guessed = False
 
     def count_load(self) -> None:
         """Mark what is built from here on with a new load's number; call it while nothing is being read."""
@@ -67,6 +75,7 @@ class Replica:
         # Without its newest row a log cannot be followed: then everything is read, again and again.
         self.position = start.position if start.position.id else None
         self.canary_at = start.canary_at
+        self.peppers = start.peppers
         self._proven = (started, start.offset_s)
         self._writer.begin_load(self.loads)
         self._writer.apply_scopes(start.scopes)
@@ -83,13 +92,40 @@ class Replica:
         self.whole = True
         self._stamp()
 
+    def restore(self, kept: KeptTable, dated: Dated) -> None:
+        """Fill the table, which nobody was served from yet, with what was kept of it."""
+        table, sync = self.table, kept.facts.sync
+        self._writer.restore(kept)
+        self.position, self.canary_at, self.whole = sync.position, sync.canary_at, True
+        self.peppers = tuple(kept.facts.peppers)
+        table.synced_at, table.store_offset_s, table.outage = dated.synced_at, dated.offset_s, True
+        self._offset_guessed = dated.guessed
+        self._rekeyed()
+        self._first()
+
+    def sync(self, boot: str | None) -> Sync | None:
+        """Return what dates the table, on the boot clock that ``boot`` names; None while nothing does."""
+        position, synced_at = self.position, self.table.synced_at
+        if position is None or synced_at is None or not self.whole:
+            return None
+        offset_s = self.table.store_offset_s
+        return Sync(position.number, position.id, synced_at, offset_s, boot, self.canary_at)
+
+    def facts(self, sync: Sync) -> bytes:
+        """Return the last frame of a file that holds the table as it is now."""
+        return encode_facts(self.table, sync, self.peppers, enabled=self._policy.api_keys_enabled)
+
+    def note(self, touched: Touched | None) -> None:
+        """Have ``touched`` tell where changes are made from here on, but for those of a full load."""
+        self._writer.note(touched)
+
     def lose(self) -> None:
         """Take note that the history is another: nothing follows it, and everything has to be loaded."""
         self.position, self.whole = None, False
 
     def miss(self) -> None:
         """Take note that a read has failed: what is in the table goes on by its age."""
-        self._table.outage = True
+        self.table.outage = True
 
     def apply(self, outcome: Unchanged | Delta[Entry], started: float, now: float) -> bool:
         """Apply what a read found that began at ``started``; tell whether more waits."""
@@ -124,22 +160,26 @@ class Replica:
 
     def _stamp(self) -> None:
         """Date the table by the last read that found nothing more to apply."""
-        table, (started, offset_s) = self._table, self._proven
+        table, (started, offset_s) = self.table, self._proven
         before = table.synced_at
-        if before is not None:
+        if before is not None and not self._offset_guessed:
             # A clock that is set back must not bring an expired key to life again: ours only goes slower.
             offset_s = max(offset_s, table.store_offset_s - SLEW * (started - before))
         table.store_offset_s = offset_s
         table.synced_at = started
         table.outage = False
+        self._offset_guessed = False
         if before is None:
-            # What was loaded lives long: out of the collector's sight.
-            gc.collect()
-            gc.freeze()
-            self.synced.set()
+            self._first()
+
+    def _first(self) -> None:
+        # What was loaded lives long: out of the collector's sight.
+        gc.collect()
+        gc.freeze()
+        self.synced.set()
 
     async def sweep_ended(self, now: float) -> None:
         """Forget what has ended so long ago that nobody asks for it any more."""
-        now_ms = int((now + self._table.store_offset_s) * MILLISECONDS)
+        now_ms = int((now + self.table.store_offset_s) * MILLISECONDS)
         self._writer.drop_ended_tokens(now_ms)
         await self._writer.sweep_ended(now_ms - KEPT_AFTER_END_MS)

@@ -16,7 +16,8 @@ import msgspec
 from gateway.core.model import ColdKey, KeyTable, LiveKey, Permission, TenantState, VerifyingKey
 from gateway.core.policy import DEFAULT_POLICY, KeyPolicy
 from gateway.core.tokens import DEFAULT_PREFIX
-from gateway.keys.cold_table import SLICE, ColdWriter
+from gateway.keys.cold_table import SLICE, ColdWriter, Touched
+from gateway.keys.kept import KeptTable
 from gateway.store.base import LiveRow, Scopes, TokenFacts, Users
 
 _SAFE = re.compile(r"[A-Za-z0-9._-]+").fullmatch
@@ -108,6 +109,11 @@ class TableWriter:
         self._cold = ColdWriter(table)
         # While a full load is under way: what was dropped since its snapshot.
         self._dropped: set[bytes] | None = None
+        self._touched: Touched | None = None
+
+    def note(self, touched: Touched | None) -> None:
+        """Have ``touched`` tell where changes are made from here on, but for those of a full load."""
+        self._touched = self._cold.touched = touched
 
     def apply_keys(self, entries: list[Entry]) -> None:
         """Put each key in the place of its predecessor."""
@@ -115,6 +121,9 @@ class TableWriter:
             return
         plain, odd = _parted(entries)
         self._table.by_digest.update(plain)
+        if self._touched is not None:
+            self._touched.digests.update(digest for digest, _ in plain)
+            self._touched.digests.update(entry.digest for entry in odd if entry.digest is not None)
         for entry in odd:
             self._drop(entry.gone)
             if entry.digest is None:
@@ -166,6 +175,8 @@ class TableWriter:
             keys.pop(digest, None)
             if self._dropped is not None:
                 self._dropped.add(digest)
+            if self._touched is not None:
+                self._touched.digests.add(digest)
 
     def apply_scopes(self, scopes: Scopes) -> None:
         """Replace what is known of tenants and prefixes."""
@@ -190,6 +201,8 @@ class TableWriter:
             for user_id in users.ids - found.keys():
                 self._table.users.pop(user_id, None)
             self._table.users.update(found)
+            if self._touched is not None:
+                self._touched.users |= users.ids
         self._table.version += 1
 
     def apply_tokens(self, tokens: TokenFacts) -> None:
@@ -209,6 +222,16 @@ class TableWriter:
         tokens = self._table.ended_tokens
         for token_id in [token_id for token_id, ends_at in tokens.items() if ends_at <= before_ms]:
             del tokens[token_id]
+
+    def restore(self, kept: KeptTable) -> None:
+        """Put what was kept of the table in the place of whatever is there."""
+        table = self._table
+        table.by_digest, table.users = kept.keys, kept.users
+        table.tenants, table.ended_tokens = kept.tenants, kept.ended_tokens
+        table.prefixes, table.signing_keys = tuple(kept.facts.prefixes), dict(kept.signing_keys)
+        self._cold.restore(kept.cold.values())
+        self._dropped = None
+        table.version += 1
 
     async def sweep_unseen(self, load: int) -> int:
         """End the full load ``load``: drop the keys that it did not see; return how many."""

@@ -86,9 +86,10 @@ class _Worker:
                 gateway = await built_gateway(
                     self._brief.settings,
                     stack,
-                    migrate=False,
+                    migrate=not self._brief.migrated,
                     log_lock=self._brief.log_lock,
                     pseudonym=self._brief.pseudonym,
+                    keeps=self._brief.keeps,
                 )
                 await self._serve(gateway)
         except StartError as error:

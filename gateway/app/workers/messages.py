@@ -16,12 +16,16 @@ class Brief(msgspec.Struct, frozen=True):
         sockets: the descriptors of every listening socket.
         log_lock: the descriptor of the file whose lock is held by whoever writes to the access log.
         pseudonym: the name of all workers in ``Via``.
+        migrated: the store was there and has been brought up to date.
+        keeps: this worker writes the kept table, from which all can start.
     """
 
     settings: Settings
     sockets: tuple[int, ...]
     log_lock: int
     pseudonym: bytes
+    migrated: bool
+    keeps: bool = False
 
 
 class Accept(msgspec.Struct, frozen=True, tag=True):

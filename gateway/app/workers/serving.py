@@ -17,6 +17,8 @@ from prometheus_client import CollectorRegistry
 from gateway.app.building import open_the_store
 from gateway.app.control_process import ControlProcess
 from gateway.app.ending import Ending
+from gateway.app.errors import StoreOutError
+from gateway.app.keeping import named_store
 from gateway.app.listening import Listeners, served_at
 from gateway.app.waiting import FIRST_SYNC_S, either
 from gateway.app.workers.messages import Brief
@@ -40,11 +42,11 @@ async def serve_with_workers(
     prepare: Callable[[], Awaitable[None]] | None,
 ) -> int:
     """Serve with ``count`` workers until a signal ends it; return the exit code. Raises StartError."""
-    location = await _prepared_store(settings, prepare)
+    location, migrated = await _prepared_store(settings, prepare)
     ending = Ending(settings.timeouts.drain_delay)
     async with contextlib.AsyncExitStack() as stack:
         sockets = [listener for shares in listeners.data for listener in shares]
-        brief = _brief(settings, count, sockets, stack)
+        brief = _brief(settings, count, sockets, stack, migrated=migrated)
         supervisor = Supervisor(count, brief, _shares(listeners))
         stack.push_async_callback(supervisor.stop)
         runner = await serve(_ops(supervisor), listeners.ops, "gateway.ops")
@@ -53,7 +55,7 @@ async def serve_with_workers(
         if listeners.control is not None:
             control = ControlProcess(settings, listeners.control)
             stack.push_async_callback(control.stop)
-            await control.start()
+            await control.start(patient=not migrated)
         await either(supervisor.all_synced(), ending.asked.wait(), within_s=FIRST_SYNC_S)
         supervisor.serve_anyway()
         on_ready(served_at(settings, listeners, location))
@@ -62,17 +64,32 @@ async def serve_with_workers(
     return 0
 
 
-async def _prepared_store(settings: Settings, prepare: Callable[[], Awaitable[None]] | None) -> str:
-    """Bring the store up to date, once for all workers, and find its pepper; return where it is."""
+async def _prepared_store(
+    settings: Settings, prepare: Callable[[], Awaitable[None]] | None
+) -> tuple[str, bool]:
+    """Bring the store up to date, once for all workers, and find its pepper; return where it is.
+
+    Where it is out, but a table is kept, the workers are left to see what can be done: False.
+    """
     async with contextlib.AsyncExitStack() as stack:
-        store, _ = await open_the_store(settings, stack)
+        try:
+            store, _ = await open_the_store(settings, stack)
+        except StoreOutError:
+            if settings.propagation.kept_table is None:
+                raise
+            return named_store(settings).location, False
         if prepare is not None:
             await prepare()
-        return store.location
+        return store.location, True
 
 
 def _brief(
-    settings: Settings, count: int, sockets: Sequence[socket.socket], stack: contextlib.AsyncExitStack
+    settings: Settings,
+    count: int,
+    sockets: Sequence[socket.socket],
+    stack: contextlib.AsyncExitStack,
+    *,
+    migrated: bool,
 ) -> Brief:
     """Return what each worker is told."""
     share = math.ceil(settings.limits.connections / count)
@@ -84,6 +101,7 @@ def _brief(
         sockets=tuple(listener.fileno() for listener in sockets),
         log_lock=lock,
         pseudonym=new_pseudonym(),
+        migrated=migrated,
     )
 
 

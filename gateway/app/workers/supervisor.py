@@ -10,6 +10,8 @@ import signal
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+import msgspec
+
 from gateway.app.errors import StartError
 from gateway.app.workers.messages import Brief, Drain, End, Finish, FromWorker, Leave, Report
 from gateway.app.workers.process import STUCK_S, TICK_S, WorkerProcess
@@ -90,7 +92,8 @@ class Supervisor:
             process = WorkerProcess(functools.partial(self._on_change, place))
             self.places[place] = process
             try:
-                await process.start(self._brief)
+                # One writes the kept table: several would only do the same work.
+                await process.start(msgspec.structs.replace(self._brief, keeps=place == 0))
             except OSError as error:
                 _log.warning("worker %d cannot be started: %s", place + 1, error.strerror or error)
             else:
