@@ -293,6 +293,26 @@ def test_while_everything_is_read_again_the_table_ages_and_knows_what_it_knew(em
         asyncio.run(scenario(Path(shutil.copy(empty, directory))))
 
 
+def test_a_load_that_takes_long_is_as_young_as_the_last_read_of_changes_beside_it(empty: Path) -> None:
+    """A store may be so slow that a load outlasts the bound: what it brings is no older for it."""
+
+    async def scenario(path: Path) -> None:
+        async with world_of(path) as world:
+            for _ in range(3):
+                await world.take("batch")
+                began = boot_clock()
+                await world.take("poll")
+            assert world.feed.loading
+            assert world.table.synced_at is None
+            while world.feed.loading:
+                await world.take("batch")
+            assert world.table.synced_at is not None
+            assert began <= world.table.synced_at <= boot_clock()
+
+    with tempfile.TemporaryDirectory() as directory:
+        asyncio.run(scenario(Path(shutil.copy(empty, directory))))
+
+
 def test_a_load_that_breaks_begins_again_while_changes_go_on(empty: Path) -> None:
     async def scenario(path: Path) -> None:
         async with world_of(path) as world:
