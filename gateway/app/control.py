@@ -11,6 +11,7 @@ from gateway.app.tls import control_tls
 from gateway.app.usage import UsageWriter
 from gateway.config.settings import Control, Login, Settings
 from gateway.control.assembly import control_api
+from gateway.control.cold import ColdKeys, cold_pool
 from gateway.control.dialects.login import LoginDialect
 from gateway.control.dialects.login_shapes import CookieForm
 from gateway.control.domain import DomainService
@@ -49,13 +50,15 @@ async def serve_control(
         await signing.start()
     except (Conflict, StoreError) as error:
         raise StartError(str(error)) from None
-    makers, checkers = Argon2Pool(), login_pool()
+    makers, checkers, provers = Argon2Pool(), login_pool(), cold_pool()
     service = DomainService(store, digester, makers, settings.roles, settings.key_policy, signing=signing)
+    service.cold = ColdKeys(store, digester, provers)
     logins = LoginService(store, digester, service, signing, checkers)
     stack.push_async_callback(logins.close)
     # Before the logins: what waits for its hash is cancelled, and has nothing to wait for.
     stack.callback(checkers.close)
     stack.callback(makers.close)
+    stack.callback(provers.close)
     api = control_api(
         service,
         logins,

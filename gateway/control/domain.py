@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from gateway.control import grants
+from gateway.control.cold import ColdKeys
 from gateway.control.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from gateway.control.grants import Principal
 from gateway.control.making import CreatedKey
@@ -61,10 +62,16 @@ class KeyWanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DomainService(OrganisationService):
-    """Keys in the name of a principal, besides her organisation; the actor says from where, for the audit."""
+    """Keys in the name of a principal, besides her organisation; the actor says from where, for the audit.
+
+    Attributes:
+        cold: finds and proves keys whose digest is not known; None: nobody does.
+    """
+
+    cold: ColdKeys | None = None
 
     async def principal_of_key(self, token: bytes) -> Principal:
-        """Return whom a key proves, as things stand now. Raises Unauthenticated, Forbidden."""
+        """Return whom a key proves, as things stand now. Raises Unauthenticated, Forbidden, Busy."""
         record = await self._key_of(token)
         if record is None:
             raise Unauthenticated(Reason.KEY_UNKNOWN)
@@ -231,12 +238,12 @@ class DomainService(OrganisationService):
         return await self.rotate_key(actor, key_id, maker=grants.maker(principal), **wanted)
 
     async def _key_of(self, token: bytes) -> KeyRecord | None:
-        """Return the key that a token is, by its digest under any pepper that is here."""
+        """Return the key that a token is, by its digest under any pepper that is here. Raises Busy."""
         for digest in self._digester.digests(token).values():
             record = await self._store.read(key_by_digest(digest))
             if record is not None:
                 return record
-        return None
+        return await self.cold.key_of(token) if self.cold is not None else None
 
     async def _managed(self, principal: Principal, key_id: str) -> KeyRecord:
         record = await self.show_key_as(principal, key_id)

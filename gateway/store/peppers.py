@@ -9,7 +9,7 @@ seen under the newest is cold. Imports ``store`` only.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
@@ -19,6 +19,9 @@ from gateway.store.operations import key_of, recorded
 from gateway.store.records import KeyRecord
 from gateway.store.signing import signing_keys
 from gateway.store.steps import Query, Steps
+
+LOCATORS_MAX = 32
+"""Locators that are looked at for one token: more than may begin one another."""
 
 
 class Pepper(msgspec.Struct, frozen=True):
@@ -129,6 +132,42 @@ def forget_digests(pepper_id: str, after: str, count: int) -> Steps[str | None]:
     yield Query("forget_digests", (after, last, pepper_id))
     yield Query("forget_older_digests", (after, last, pepper_id))
     return last if rows else None
+
+
+def cold_key(token: str, signed_id: str | None) -> Steps[tuple[KeyRecord | None, list[str]]]:
+    """Return the cold key whose locator a token begins with, and the prefixes of our own tokens.
+
+    The longest locator counts. A signed token is found by the id that it says, and by nothing else.
+    """
+    retired = {pepper.id for pepper in (yield from peppers()) if pepper.retired_at is not None}
+    prefixes = [row[0] for row in (yield Query("prefixes"))]
+    place = token if signed_id is None else signed_id
+    for _ in range(LOCATORS_MAX):
+        rows = yield Query("key_at_locator", (place,))
+        if not place or not rows:
+            break
+        record = key_of(rows[0])
+        if signed_id is not None:
+            found = record.is_jwt and record.locator == signed_id
+            return (record if found and _is_cold(record, retired) else None), prefixes
+        # Whatever begins the token comes before it, and nothing that does not lies between.
+        common = _common(record.locator, token)
+        if record.locator == common != token and not record.is_jwt and _is_cold(record, retired):
+            return record, prefixes
+        place = common if common != record.locator else common[:-1]
+    return None, prefixes
+
+
+def _common(one: str, other: str) -> str:
+    """Return what both begin with."""
+    length = next(
+        (n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
+    return one[:length]
+
+
+def _is_cold(record: KeyRecord, retired: Collection[str]) -> bool:
+    return bool(record.verifier) and (record.digest is None or record.pepper_id in retired)
 
 
 def keep_digests(found: Sequence[Found]) -> Steps[int]:

@@ -260,6 +260,13 @@ WHERE id = $1 AND verifier = $6
     AND NOT EXISTS (SELECT id FROM api_keys others WHERE others.digest = $2)
 RETURNING id
 
+-- name: key_at_locator
+SELECT id, number, tenant_id, environment_id, subject_id, sub_type, created_by, created_by_key, name,
+    description, role, permission, intended_use, prefix, last_four, hash_algo, created_at, updated_at,
+    expires_at, revoked_at, revoked_by, replaces, last_used_at, digest, pepper_id, locator, verifier,
+    root_id, removed_at, older_digest, older_pepper_id
+FROM api_keys WHERE locator <= $1 ORDER BY locator DESC LIMIT 1
+
 -- name: key_id_further
 SELECT id FROM api_keys WHERE id > $1 ORDER BY id LIMIT 1 OFFSET $2
 

@@ -16,6 +16,7 @@ from gateway.store.peppers import (
     Pepper,
     UnfinishedError,
     begin_rotation,
+    cold_key,
     end_rotation,
     forget_digests,
     keep_digests,
@@ -243,6 +244,47 @@ async def test_digests_under_a_retired_pepper_are_forgotten_in_portions(store: S
     assert [(each.digest, each.pepper_id) for each in kept[:4] if each] == [(None, None)] * 4
     assert kept[4] is not None
     assert (kept[4].pepper_id, kept[4].older_digest, kept[4].older_pepper_id) == (NEW_ID, None, None)
+
+
+@pytest.mark.parametrize(
+    ("token", "finds"),
+    [
+        ("abc-1234", "abc-12"),
+        ("abc-12", "abc-"),
+        ("abc-99zz", "abc-99"),
+        ("abd", "ab"),
+        ("ab", None),
+        ("abc", "ab"),
+        ("a", None),
+        ("zz", None),
+        ("warm-1", None),
+        ("", None),
+        ("apk_signed", None),
+        ("ünicode", None),
+    ],
+)
+async def test_a_cold_key_is_found_by_the_longest_locator_that_begins_a_token(
+    store: Store, token: str, finds: str | None
+) -> None:
+    for locator in ("ab", "abc-", "abc-12", "abc-1x", "abc-99", "abb", "b"):
+        await keep(store, locator.encode(), digest=None, pepper_id=None, locator=locator)
+    await keep(store, b"warm", locator="warm")
+    await keep(store, b"w", locator="abc-123", digest=None, pepper_id=None, verifier="")
+    await keep(store, b"s", digest=None, pepper_id=None, id="apk_s", locator="apk_s")
+    found, prefixes = await store.read(cold_key(token, None))
+    assert (found.locator if found is not None else None) == finds
+    assert prefixes == []
+
+
+async def test_a_signed_cold_key_is_found_by_its_id_alone(store: Store) -> None:
+    await keep(store, b"s", digest=None, pepper_id=None, id="apk_s", locator="apk_s")
+    await keep(store, b"x", digest=None, pepper_id=None, locator="apk_t")
+    assert [
+        found.id if found is not None else None
+        for found, _ in [
+            await store.read(cold_key("eyJ.e.s", each)) for each in ("apk_s", "apk_t", "apk_u", "a")
+        ]
+    ] == ["apk_s", None, None, None]
 
 
 async def test_a_change_that_rotates_has_nobody_read_everything_again(store: Store) -> None:
