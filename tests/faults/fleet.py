@@ -79,6 +79,10 @@ class Fleet(World):
             finally:
                 self.stage.run(end())
 
+    def head(self) -> int:
+        """Return how many changes the store has seen."""
+        return int(self.server.sql("SELECT number FROM change_counter", DATABASE))
+
     def dump(self) -> Path:
         """Back the database up; return the file."""
         backup = self.server.directory / "backup"

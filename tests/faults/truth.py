@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+KEPT_IN_MIND = 150
 State = Literal["absent", "live", "revoked"]
 
 
@@ -95,6 +96,17 @@ class Truth:
             self.live.remove(token)
             self.ended.append(token)
         return turn
+
+    def made_before(self, token: str, instant: float) -> bool:
+        """Tell whether the making of a key was acknowledged by then."""
+        return self.lives[token].turns[1].acked is not None and self.lives[token].turns[1].begun < instant
+
+    def revocations(self) -> Iterator[tuple[str, float]]:
+        """Yield the newest keys that were revoked, and when that was acknowledged."""
+        for token in self.ended[-KEPT_IN_MIND:]:
+            turn = self.lives[token].turns[-1]
+            if turn.state == "revoked" and turn.acked is not None:
+                yield token, turn.acked
 
     def unsettled(self) -> list[str]:
         """Return the keys whose last revocation nobody has acknowledged."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import math
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +66,7 @@ class World:
         self._backend = backend
         self._store: Store | None = None
         self.write_to(url)
-        choose = chooser(self.truth, self.chance)
+        choose = chooser(self.truth, self.chance, bound)
         every_s = 1 / CALLS_A_SECOND
         self.callers = [
             Caller(number, replica.port, replica.ops_port, choose, self.evidence, every_s)
@@ -109,15 +111,21 @@ class World:
             self.calm()
             self.stage.run(self._quieten_writers())
             agreed_after_s = self._agree()
+        except BaseException as error:
+            error.add_note(_report(self._wrong()))
+            raise
         finally:
             self.stage.run(self._end())
         differences = self.truth.differences(self.stage.run(self.writers.found()))
-        self._close_windows()
-        wrong = Judge(self.truth, self.evidence, bound=self.bound, fresh=FRESH).wrong()
+        wrong = self._wrong()
         results.append(Result(wrong, dict(tally(self.evidence.calls, self.truth)), agreed_after_s))
-        report = "\n".join([*differences, *wrong[:10]])
-        assert not differences, f"what was acknowledged is lost:\n{report}"
-        assert not wrong, f"{len(wrong)} wrong answers with seed {SEED}:\n{report}"
+        assert not differences, f"what was acknowledged is lost:\n{_report(differences)}"
+        assert not wrong, _report(wrong)
+
+    def _wrong(self) -> list[str]:
+        """Return what was wrong so far."""
+        self._close_windows()
+        return Judge(self.truth, self.evidence, bound=self.bound, fresh=FRESH).wrong()
 
     def _begin(self) -> None:
         self.evidence = Evidence(sights=[[] for _ in self.replicas], pulse=self.pulse)
@@ -190,17 +198,44 @@ class World:
         yield window.since
         window.until = now()
 
-    def wait_stale(self, *numbers: int, more: int = 15) -> None:
-        """Wait until these gateways (none: all) have refused because their tables are too old, some times."""
+    def wait_stale(self, *numbers: int, revoking: bool = True) -> None:
+        """Wait until these gateways (none: all) have been tried beyond the bound, and refuse what they knew.
+
+        If anybody can revoke keys meanwhile, they have been asked about those too; the judge will see.
+        """
         since = now()
+        known = {token for token in self.truth.live if self.truth.made_before(token, since - FRESH)}
         for number in numbers or range(len(self.replicas)):
             self.until(
-                lambda number=number: self.count(number, 503, "key_table_stale", since=since) >= more,
+                lambda number=number: self._refusals(number, known, since) >= 10,
                 f"gateway {number} goes on though it cannot read",
             )
-        # By now even known keys are refused: the bound is over.
-        self.until(lambda: now() - since > self.bound + POLL, "time stands still")
+        if revoking:
+            self.wait_tried(since, *numbers)
         self.pause(LONGER / 2)
+
+    def wait_tried(self, since: float, *numbers: int) -> None:
+        """Wait until these gateways (none: all) were asked about keys whose end they ought to know by now.
+
+        These were revoked after ``since``, and are asked about when the bound is over.
+        """
+        for number in numbers or range(len(self.replicas)):
+            self.until(
+                lambda number=number: self._trials(number, since) >= 10,
+                f"nobody asks gateway {number} about keys that were revoked meanwhile",
+            )
+
+    def _refusals(self, number: int, known: Container[str], since: float) -> int:
+        """Return how often a gateway has refused keys that it knew because its table is too old."""
+        return sum(
+            call.code == "key_table_stale" and call.token in known for call in self.asked(number, since=since)
+        )
+
+    def _trials(self, number: int, since: float) -> int:
+        """Return how often a gateway was asked about keys that were revoked later, but before the bound."""
+        revoked = {token: acked for token, acked in self.truth.revocations() if acked > since}
+        calls = self.asked(number, since=since + self.bound)
+        return sum(call.sent > revoked.get(call.token, math.inf) + self.bound for call in calls)
 
     def make_expiring(self, lives_s: float) -> str:
         """Make a key that ends by itself, and return its token."""
@@ -218,6 +253,11 @@ class World:
     def is_fresh(self, number: int, since: float) -> bool:
         """Tell whether a gateway is known to have read the store after an instant."""
         return any(sight.read_at > since for sight in self.evidence.sights[number][-4:])
+
+    def readings(self, number: int, *, since: float) -> int:
+        """Return how many different readings, begun since an instant, a gateway has told of."""
+        seen = [s.read_at for s in self.evidence.sights[number] if s.read_at >= since]
+        return sum(later - sooner > POLL / 2 for sooner, later in itertools.pairwise([since, *seen]))
 
     def asked(self, number: int, *, since: float) -> list[Call]:
         """Return the calls at one gateway that were sent since an instant."""
@@ -323,3 +363,7 @@ class World:
             self.stage.run(self._store.close())
         self._backend.close()
         self.stage.close()
+
+
+def _report(sentences: Sequence[str]) -> str:
+    return "\n".join([f"{len(sentences)} things were wrong with seed {SEED}", *sentences[:10]])

@@ -18,6 +18,7 @@ from tests.faults.truth import State, Truth, now
 ACTOR = Actor(name="judge", source="test")
 LIVE_AT_LEAST = 30
 LIVE_AT_MOST = 90
+DUE_S = 4.0
 
 
 class QuickHasher:
@@ -123,8 +124,11 @@ class Writers:
             await self.revoke(self._chance.choice(live))
 
 
-def chooser(truth: Truth, chance: random.Random) -> Callable[[], str]:
-    """Return who picks the next call's key: of those that live, that ended, were just made, never were."""
+def chooser(truth: Truth, chance: random.Random, bound: float) -> Callable[[], str]:
+    """Return who picks the next call's key: of those that live, that ended, were just made, never were.
+
+    Those whose end has just become the gateways' business, ``bound`` seconds after it, come often.
+    """
 
     def choose() -> str:
         kind = chance.random()
@@ -134,12 +138,17 @@ def chooser(truth: Truth, chance: random.Random) -> Callable[[], str]:
             return chance.choice(truth.live)
         if kind < 0.55 and truth.live:
             return chance.choice(truth.live[-6:])
-        if kind < 0.70 and truth.ended:
+        if kind < 0.66 and truth.ended:
             return chance.choice(truth.ended[-12:])
-        if kind < 0.85 and truth.ended:
-            return chance.choice(truth.ended[-80:])
+        if kind < 0.84 and (due := _due(truth, bound)):
+            return chance.choice(due)
         if kind < 0.93 and truth.ended:
             return chance.choice(truth.ended)
         return make_token("gw_live_", chance.choice)
 
     return choose
+
+
+def _due(truth: Truth, bound: float) -> list[str]:
+    at = now()
+    return [token for token, acked in truth.revocations() if bound < at - acked < bound + DUE_S]
