@@ -74,6 +74,11 @@ class Server:
         self._make(settings or {})
         self.start()
 
+    @property
+    def pid(self) -> int:
+        """Return its first process."""
+        return self._running().pid
+
     def url(self, database: str, *, user: str = USER, password: str = PASSWORD) -> str:
         """Return the URL of a database, by TCP and with a password."""
         return f"postgresql://{user}:{quote(password)}@127.0.0.1:{self.port}/{database}"

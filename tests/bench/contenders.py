@@ -13,7 +13,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +24,16 @@ from tests.bench.machine import BenchError, Process, free_port
 
 @dataclass(frozen=True)
 class Setting:
-    """What every contender is started with; ``keys`` maps a token to key id, subject, tenant, permission."""
+    """What every contender is started with; ``keys`` maps a token to key id, subject, tenant, permission.
+
+    ``store`` is the gateway's: a SQLite file, or a URL.
+    """
 
     directory: Path
     backends: Backends
     core: int | set[int]
     keys: dict[str, tuple[str, str, str, str]]
-    store: Path | None = None
+    store: Path | str | None = None
 
 
 @dataclass(frozen=True)
@@ -184,14 +187,16 @@ def start_gateway(
     around: Sequence[str] = (),
     control: int | None = None,
     workers: int = 1,
+    more: Mapping[str, object] | None = None,
 ) -> Contender:
     """Start the product by its command line on ``setting.store`` and wait until it is ready.
 
     ``control`` is the port of its control listener; None: off. ``around`` are arguments of the
-    interpreter that come first, such as a profiler's.
+    interpreter that come first, such as a profiler's. ``more`` is said in its configuration besides.
     """
     port, ops = free_port(), free_port()
     backends = setting.backends
+    store = setting.store if isinstance(setting.store, str) else f"sqlite://{setting.store}"
     config = setting.directory / f"gateway-{port}.yaml"
     # JSON is YAML, and needs no quoting of ours.
     config.write_text(
@@ -200,7 +205,7 @@ def start_gateway(
                 "listen": f"127.0.0.1:{port}",
                 "ops": {"listen": f"127.0.0.1:{ops}"},
                 "control": {"listen": None if control is None else f"127.0.0.1:{control}"},
-                "store": {"url": f"sqlite://{setting.store}"},
+                "store": {"url": store},
                 "upstreams": {
                     "readable": {"targets": [f"http://127.0.0.1:{backends.readable}"]},
                     "sink": {"targets": [f"http://127.0.0.1:{backends.sink}"]},
@@ -210,6 +215,7 @@ def start_gateway(
                 "timeouts": {"keep_alive": "300s"},
                 "access_log": {"path": access_log},
                 "workers": workers,
+                **(more or {}),
             }
         )
     )

@@ -80,7 +80,7 @@ def logins(count: int, *, rounds: int, seconds: int, say: Callable[[str], None])
                         connections=CONNECTIONS,
                     )
                 with storm.again() as again:
-                    p50, p99 = _steady(gateway.port, token, seconds, load_core)
+                    p50, p99 = steady_latencies(gateway.port, token, seconds, load_core)
                 told.full_p50.append(run.p50_ms)
                 told.full_p99.append(run.p99_ms)
                 told.steady_p50.append(p50)
@@ -176,8 +176,8 @@ async def _log_in(port: int, number: int, password: str, address: str) -> bytes:
         return b""
 
 
-def _steady(port: int, token: str, seconds: int, core: int) -> tuple[float, float]:
-    """Return the median and the 99th percentile in milliseconds."""
+def steady_latencies(port: int, token: str, seconds: int, core: int) -> tuple[float, float]:
+    """Return the median and the 99th percentile of a steady load in milliseconds."""
     run = subprocess.run(
         [sys.executable, "-m", "tests.bench.steady", str(port), token, str(seconds), str(STEADY_RATE)],
         capture_output=True,

@@ -28,13 +28,14 @@ async def fill(path: Path, count: int, *, sample: int = 0) -> list[str]:
         digester = await open_digester(store)
         tokens: list[str] = []
         kept = set(random.sample(range(count), min(sample, count)))
-        await store.bulk_insert(_records(digester, count, kept, tokens), Actor(name="bench"))
+        await store.bulk_insert(records(digester, count, kept, tokens), Actor(name="bench"))
         return tokens
     finally:
         await store.close()
 
 
-def _records(digester: Digester, count: int, kept: set[int], tokens: list[str]) -> Iterator[KeyRecord]:
+def records(digester: Digester, count: int, kept: set[int], tokens: list[str]) -> Iterator[KeyRecord]:
+    """Make ``count`` viewer keys; the tokens of those whose places are ``kept`` go to ``tokens``."""
     now = int(time.time() * 1000)
     choose = random.Random(secrets.randbits(64)).choice
     for number in range(count):

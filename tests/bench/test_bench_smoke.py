@@ -56,6 +56,13 @@ def test_growth_modes_print_their_row() -> None:
 
 
 @pytest.mark.usefixtures("programs")
+def test_replicas_mode_prints_a_row_without_and_one_with_changes() -> None:
+    run = bench("replicas", "--quick", "--count", "2000")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert [line.split()[0] for line in run.stdout.splitlines()[-2:]] == ["0", "1,000"]
+
+
+@pytest.mark.usefixtures("programs")
 def test_workers_mode_prints_a_row_without_faults_for_either() -> None:
     run = bench("workers", "--quick", "--scenario", "get")
     assert run.returncode == 0, run.stdout + run.stderr
