@@ -14,6 +14,10 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+class ThreadEndedError(Exception):
+    """The thread has been closed, and takes no more work."""
+
+
 class LoopThread:
     """Runs coroutines of other loops on its own; the thread begins with the first."""
 
@@ -25,10 +29,10 @@ class LoopThread:
         self._closed = False
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return what ``work`` returns; it is cancelled with its caller. Raises RuntimeError once closed."""
+        """Return what ``work`` returns; it is cancelled with its caller. Raises ThreadEndedError."""
         if self._closed:
             work.close()
-            raise RuntimeError("the thread has ended")
+            raise ThreadEndedError
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._started()))
 
     async def close(self) -> None:

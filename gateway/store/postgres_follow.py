@@ -32,7 +32,7 @@ from gateway.store.base import (
     Unchanged,
 )
 from gateway.store.following import begin_load, changes_after
-from gateway.store.loop_thread import LoopThread
+from gateway.store.loop_thread import LoopThread, ThreadEndedError
 from gateway.store.postgres_connect import CONNECT_S, connect
 from gateway.store.postgres_errors import told_as_store_error
 from gateway.store.postgres_link import Link, drive
@@ -109,7 +109,7 @@ class PostgresFollower:
         self._caller = asyncio.get_running_loop()
         try:
             return await self._thread.run(work)
-        except RuntimeError:
+        except ThreadEndedError:
             raise StoreError(f"the store {self._url.location} is no longer followed") from None
 
     async def _poll(self, position: Position, build: Callable[[LiveRow], T]) -> Unchanged | Delta[T] | Reload:
