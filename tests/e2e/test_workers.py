@@ -21,6 +21,7 @@ from tests.wire.backend import OK, Backend, Exchange, eventually
 from tests.wire.client import Client, get
 from tests.wire.product import Keys, Product
 
+CRASHED = 'gateway_worker_ends_total{how="crashed"}'
 TOTAL = 'gateway_requests_total{code="200",method="GET",route="/"}'
 
 
@@ -31,6 +32,16 @@ def three(tmp_path_factory: pytest.TempPathFactory, keys: Keys, shared_backend: 
         tmp_path_factory.mktemp("three"), keys, shared_backend.port, {"workers": 3}, control=True
     )
     all_serve(product, 3)
+    yield product
+    product.stop()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory, keys: Keys, shared_backend: Backend) -> Iterator[Product]:
+    """A gateway of two workers, to which tests do harm; each leaves it with two that serve."""
+    settings = {"workers": 2, "timeouts": {"drain_delay": "1s"}}
+    product = Product(tmp_path_factory.mktemp("pair"), keys, shared_backend.port, settings)
+    all_serve(product, 2)
     yield product
     product.stop()
 
@@ -144,10 +155,9 @@ def test_who_calls_while_workers_start_waits_and_is_answered(
     assert answers == [200] * 20, "somebody was accepted before there were keys"
 
 
-def test_a_second_gateway_on_the_port_is_refused(product: Start) -> None:
-    first = product({"workers": 2})
+def test_a_second_gateway_on_the_port_is_refused(three: Product, product: Start) -> None:
     for workers in (1, 2):
-        settings = {"workers": workers, "listen": f"127.0.0.1:{first.port}"}
+        settings = {"workers": workers, "listen": f"127.0.0.1:{three.port}"}
         second = product(settings, wait=False)
         second.expected_code = 1
         assert second.wait() == 1
@@ -155,109 +165,101 @@ def test_a_second_gateway_on_the_port_is_refused(product: Start) -> None:
 
 
 def test_a_killed_worker_is_replaced_and_only_what_it_had_is_lost(
-    product: Start, backend: Backend, path: str
+    pair: Product, backend: Backend, path: str
 ) -> None:
     backend.on(path, _little)
-    gateway = product({"workers": 2}, wait=True)
-    all_serve(gateway, 2)
-    victim, other = workers_of(gateway)
-    with Callers(gateway, path, keep_alive=False) as callers:
+    victim, other = workers_of(pair)
+    crashed = pair.metric(CRASHED)
+    with Callers(pair, path, keep_alive=False) as callers:
         callers.wait_for(100)
-        counted = gateway.metric(TOTAL)
+        counted = pair.metric(TOTAL)
         os.kill(victim, signal.SIGKILL)
         callers.wait_for(200)
-        assert gateway.metric(TOTAL) >= counted, "a counter fell"
-        all_serve(gateway, 2)
+        assert pair.metric(TOTAL) >= counted, "a counter fell"
+        all_serve(pair, 2)
         callers.wait_for(100)
     assert callers.refused == []
     # Each caller has one request at a time; only those that the worker had accepted can be lost.
     assert len(callers.failed) <= 8, callers.failed
     assert not any("503" in failure for failure in callers.failed)
-    assert f"worker 1 (pid {victim}) ended by SIGKILL and is started again" in gateway.stderr
-    assert workers_of(gateway)[0] == other
-    assert gateway.metric('gateway_worker_ends_total{how="crashed"}') == 1
+    assert f" (pid {victim}) ended by SIGKILL and is started again" in pair.stderr
+    assert workers_of(pair)[0] == other
+    assert pair.metric(CRASHED) == crashed + 1
 
 
 def test_who_waits_at_a_killed_worker_is_answered_by_another(
-    product: Start, backend: Backend, path: str
+    pair: Product, backend: Backend, path: str
 ) -> None:
     """They are in the queue of its socket, bytes and all: the socket outlives the worker."""
-    gateway = product({"workers": 2})
-    all_serve(gateway, 2)
-    victim = workers_of(gateway)[0]
+    victim = workers_of(pair)[0]
     with contextlib.ExitStack() as stack:
         os.kill(victim, signal.SIGSTOP)
         queued = []
         for _ in range(40):
-            client = stack.enter_context(Client(gateway.port))
-            queued.append(client.send(get(path, key=gateway.keys.viewer)))
+            client = stack.enter_context(Client(pair.port))
+            queued.append(client.send(get(path, key=pair.keys.viewer)))
         os.kill(victim, signal.SIGKILL)
         assert [client.response().status for client in queued] == [200] * 40
-    all_serve(gateway, 2)
+    all_serve(pair, 2)
 
 
-def test_a_worker_that_is_asked_to_end_loses_no_request(product: Start, backend: Backend, path: str) -> None:
+def test_a_worker_that_is_asked_to_end_loses_no_request(pair: Product, backend: Backend, path: str) -> None:
     backend.on(path, _little)
-    gateway = product({"workers": 2, "timeouts": {"drain_delay": "1s"}})
-    all_serve(gateway, 2)
+    before = pair.metric(TOTAL)
     with (
-        Callers(gateway, path, keep_alive=True) as kept,
-        Callers(gateway, path, keep_alive=False) as single,
+        Callers(pair, path, keep_alive=True) as kept,
+        Callers(pair, path, keep_alive=False) as single,
     ):
         for _ in range(2):
             for callers in (kept, single):
                 callers.wait_for(50)
-            leaver = workers_of(gateway)[0]
+            leaver = workers_of(pair)[0]
             os.kill(leaver, signal.SIGTERM)
             eventually(lambda leaver=leaver: not alive(leaver), within=10, why="it does not end")
-            all_serve(gateway, 2)
+            all_serve(pair, 2)
         for callers in (kept, single):
             callers.wait_for(50)
     for callers in (kept, single):
         assert callers.refused == []
         assert callers.failed == []
-    assert gateway.stderr.count("was asked to end and is started again") == 2
-    assert gateway.metric('gateway_worker_ends_total{how="asked"}') == 2
-    counted = gateway.metric(TOTAL)
+    assert pair.stderr.count("was asked to end and is started again") == 2
+    assert pair.metric('gateway_worker_ends_total{how="asked"}') == 2
+    counted = pair.metric(TOTAL) - before
     assert counted == kept.served + single.served, "who ends by itself leaves its numbers"
 
 
 def test_a_stuck_worker_is_replaced_and_callers_need_not_wait_for_that(
-    product: Start, backend: Backend, path: str
+    pair: Product, backend: Backend, path: str
 ) -> None:
-    gateway = product({"workers": 2})
-    all_serve(gateway, 2)
-    stuck, other = workers_of(gateway)
+    stuck, other = workers_of(pair)
     os.kill(stuck, signal.SIGSTOP)
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(Client(gateway.port)) for _ in range(30)]
+        clients = [stack.enter_context(Client(pair.port)) for _ in range(30)]
         for client in clients:
-            client.send(get(path, key=gateway.keys.viewer))
+            client.send(get(path, key=pair.keys.viewer))
         assert {client.response().status for client in clients} == {200}
         assert alive(stuck), "they were answered before it was replaced"
-    assert "Worker 1 does not serve: it does not answer." in gateway.ops("/readyz")[1]
+    assert " does not serve: it does not answer." in pair.ops("/readyz")[1]
     eventually(lambda: not alive(stuck), within=15, why="the stuck worker lives on")
-    all_serve(gateway, 2)
-    assert f"worker 1 (pid {stuck}) has not answered for 5 s and is replaced" in gateway.stderr
-    assert other in workers_of(gateway)
-    assert gateway.metric('gateway_worker_ends_total{how="stuck"}') == 1
+    all_serve(pair, 2)
+    assert f" (pid {stuck}) has not answered for 5 s and is replaced" in pair.stderr
+    assert other in workers_of(pair)
+    assert pair.metric('gateway_worker_ends_total{how="stuck"}') == 1
 
 
 def test_a_worker_that_cannot_start_again_is_told_and_the_others_serve(
-    product: Start, backend: Backend, path: str
+    pair: Product, backend: Backend, path: str
 ) -> None:
     """Nor does it begin a new store where the one that is known is away."""
-    gateway = product({"workers": 2})
-    all_serve(gateway, 2)
-    away = gateway.store.rename(gateway.store.with_name("away.db"))
-    os.kill(workers_of(gateway)[0], signal.SIGKILL)
-    eventually(lambda: gateway.stderr.count("worker 1 cannot be started again: the store") >= 2, within=15)
-    assert who_answered(gateway, path, 20)
-    status, told = gateway.ops("/readyz")
-    assert (status, "Worker 1 does not serve" in told) == (200, True)
-    assert not gateway.store.exists()
-    away.rename(gateway.store)
-    all_serve(gateway, 2)
+    away = pair.store.rename(pair.store.with_name("away.db"))
+    os.kill(workers_of(pair)[0], signal.SIGKILL)
+    eventually(lambda: pair.stderr.count("cannot be started again: the store") >= 2, within=15)
+    assert who_answered(pair, path, 20)
+    status, told = pair.ops("/readyz")
+    assert (status, " does not serve" in told) == (200, True)
+    assert not pair.store.exists()
+    away.rename(pair.store)
+    all_serve(pair, 2)
 
 
 def test_a_unix_socket_is_shared_by_all(product: Start, backend: Backend, path: str, tmp_path: Path) -> None:
