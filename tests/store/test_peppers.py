@@ -153,6 +153,15 @@ async def test_nothing_is_written_before_the_newer_pepper_is_in_use(store: Store
     assert await position_of(store) == position
 
 
+async def test_a_gateway_that_knows_the_older_pepper_alone_writes_what_it_can(store: Store) -> None:
+    await rotating(store)
+    record = await keep(store, b"cold", digest=None, pepper_id=None)
+    found = msgspec.structs.replace(proven(record, b"cold"), digests=ONE.digests(b"cold"))
+    assert await store.write(keep_digests([found])) == 1
+    row = (await live_rows(store))[record.id]
+    assert (row.digest, row.pepper_id, row.older_digest) == (ONE.digest(b"cold"), OLD_ID, None)
+
+
 async def test_what_was_written_meanwhile_is_not_written_again(store: Store) -> None:
     await rotating(store)
     record = await keep(store, b"a token")
