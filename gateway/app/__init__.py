@@ -1,6 +1,4 @@
-"""The composition root: the only room that knows every plane. Build, wire, start, drain, stop."""
+"""The composition root: the only room that knows every plane. Build, wire, start, drain, stop.
 
-from gateway.app.errors import PortTakenError, StartError
-from gateway.app.running import run
-
-__all__ = ["PortTakenError", "StartError", "run"]
+`running.run` is its door. Nothing is imported here: workers and the control process need a part of it each.
+"""

@@ -48,22 +48,22 @@ def quickstart(**flags: Any) -> None:
 
 def _serve(settings: Settings, backend: str) -> int:
     """Serve on ports that are free; when somebody is quicker to take one, look again."""
-    from gateway import app
+    from gateway.app.errors import PortTakenError, StartError
 
     for _ in range(PORTS_TRIED):
         moved, notes = with_free_ports(settings)
         try:
             return _serve_there(moved, backend, notes)
-        except app.PortTakenError as error:
+        except PortTakenError as error:
             taken = error
-        except app.StartError as error:
+        except StartError as error:
             raise CliError(str(error)) from None
     raise CliError(str(taken))
 
 
 def _serve_there(settings: Settings, backend: str, notes: list[str]) -> int:
     """Serve; the first keys are made when nothing can hinder that they are shown."""
-    from gateway import app
+    from gateway.app.running import run
     from gateway.cli.service import opened_service
 
     made = Made()
@@ -77,7 +77,7 @@ def _serve_there(settings: Settings, backend: str, notes: list[str]) -> int:
         click.echo("\n".join([*notes, *lines_to_try(settings, backend, made)]))
         sys.stdout.flush()
 
-    return app.run(settings, on_ready=tell, prepare=make_first)
+    return run(settings, on_ready=tell, prepare=make_first)
 
 
 async def first_run(service: KeyService, *, wants_admin: bool) -> Made:

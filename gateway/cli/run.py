@@ -17,13 +17,14 @@ def run(**flags: Any) -> None:
     """Serve: let authenticated requests through to the upstreams."""
     settings = settings_of(flags)
     check_servable(settings)
-    from gateway import app
+    from gateway.app.errors import StartError
+    from gateway.app.running import run as serve
     from gateway.cli.service import checked_store
 
     checked_store(settings)
     try:
-        code = app.run(settings)
-    except app.StartError as error:
+        code = serve(settings)
+    except StartError as error:
         raise CliError(str(error)) from None
     sys.exit(code)
 
