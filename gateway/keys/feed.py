@@ -108,6 +108,7 @@ class Feed:
         """Serve from a table that was kept on disk, until the store can be read; nothing was read yet."""
         self._replica.restore(kept.table, kept.dated)
         self.from_kept = True
+        self._load_error = None  # from here on there is nothing to load
         age_s = self._clock() - kept.dated.synced_at
         _log.warning("serving from the kept table, %.0f s old, with %d keys", age_s, len(kept.table.keys))
 

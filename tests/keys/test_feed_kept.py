@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -128,34 +129,51 @@ async def test_what_was_read_once_is_not_replaced_by_what_was_kept(
 async def test_a_kept_table_takes_the_place_of_half_a_load(
     key: KeyRecord, feed: Feed, table: KeyTable, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A load that ended in the middle leaves its changes behind; nothing of them may be taken for read."""
+    """What a cut load leaves behind is not taken for read, and nothing mixes with one that goes on."""
     late = await added(store)
     await revoked(store, key)
-    follower, ends = feed._follower, 0
+    follower, half, cut_now = feed._follower, asyncio.Event(), asyncio.Event()
     batches = follower.batches
 
     async def broken(build):  # type: ignore[no-untyped-def]
-        nonlocal ends
-        async for batch in batches(build):
-            yield batch[:1]
-            break
-        ends += 1
-        if ends == 1:
-            raise StoreError("the line is cut")
+        async with contextlib.aclosing(batches(build)) as whole:
+            async for batch in whole:
+                yield batch[:1]
+                half.set()
+                await cut_now.wait()
+                raise StoreError("the line is cut")
 
     async def no_more(*_: object) -> object:
         raise StoreError("the line is cut")
 
     with monkeypatch.context() as cut:
         cut.setattr(follower, "batches", broken)
-        feed.start()
-        await until(lambda: ends > 0, 5)
         cut.setattr(follower, "poll", no_more)
+        feed.start()
+        await asyncio.wait_for(half.wait(), 5)
+        await until(lambda: feed.failed_reads > 0, 5)
+        assert feed.loading
+        assert not feed.from_kept
+        cut_now.set()
         await asyncio.wait_for(feed.synced.wait(), 10)
         assert feed.from_kept
         assert knows(table, key)
         assert not is_revoked(table, key), "the table is as it was kept"
     await until(lambda: is_revoked(table, key) and knows(table, late), 10)
+
+
+async def test_where_changes_can_be_read_but_not_all_keys_it_goes_on_from_what_was_kept(
+    key: KeyRecord, feed: Feed, table: KeyTable, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def damaged(build):  # type: ignore[no-untyped-def]
+        raise StoreError("a page is damaged")
+        yield
+
+    monkeypatch.setattr(feed._follower, "batches", damaged)
+    late = await added(store)
+    feed.start()
+    await until(lambda: knows(table, key) and knows(table, late) and feed.store_up, 5)
+    assert not feed.from_kept
 
 
 async def test_what_is_made_up_for_never_makes_a_store(tmp_path: Path) -> None:

@@ -270,7 +270,8 @@ async def test_a_table_that_changes_while_it_is_written_is_kept_as_it_was_at_the
     written: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chance = random.Random(5)
-    await written.load([row() for _ in range(3 * SLICE)], [("user_1", "default", "editor")])
+    rows = [row() for _ in range(3 * SLICE)] + [cold(f"gw_test_{n:012}") for n in range(20)]
+    await written.load(rows, [("user_1", "default", "editor")])
     pause, pauses = asyncio.sleep, 0
 
     async def stirring(seconds: float) -> None:
@@ -285,6 +286,7 @@ async def test_a_table_that_changes_while_it_is_written_is_kept_as_it_was_at_the
             row(),
             cold(f"gw_live_{pauses:012}"),
             row(locator=f"gw_live_{pauses - 1:012}"),
+            row(locator=f"gw_test_{pauses:012}"),
             users=Users(
                 frozenset({"user_1", f"user_{pauses}"}),
                 [(f"user_{pauses}", "default", "viewer")] * (pauses % 2),
@@ -319,6 +321,43 @@ async def test_the_last_thing_a_gateway_does_is_to_date_its_table(kept: Written)
     kept.keeper.start()
     await kept.keeper.stop()
     assert (await kept.place.read()).dated.synced_at == 1100
+
+
+async def test_a_table_that_was_read_anew_while_it_was_written_is_not_kept(
+    kept: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause, before, loads = asyncio.sleep, kept.path.read_bytes(), 0
+
+    async def reading_anew(seconds: float) -> None:
+        nonlocal loads
+        monkeypatch.undo()
+        loads += 1
+        await kept.load([row()])
+        await pause(0)
+
+    kept.change(row())
+    monkeypatch.setattr("gateway.keys.keeper.asyncio.sleep", reading_anew)
+    await kept.keeper.turn()
+    assert loads == 1
+    assert kept.path.read_bytes() == before
+    await kept.keeper.turn()
+    assert len((await kept.place.read()).table.keys) == 1
+
+
+async def test_a_fault_of_ours_that_keeps_less_than_there_is_is_found_out(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await written.load([row() for _ in range(SLICE)])
+    pause = asyncio.sleep
+
+    async def unnoted(seconds: float) -> None:
+        written.table.by_digest[secrets.token_bytes(32)] = next(iter(written.table.by_digest.values()))
+        await pause(0)
+
+    with monkeypatch.context() as fault:
+        fault.setattr("gateway.keys.keeper.asyncio.sleep", unnoted)
+        await written.keeper.turn()
+    assert "does not hold what it says" in await refused(written.place)
 
 
 async def test_a_file_that_was_taken_away_is_written_again(kept: Written) -> None:
