@@ -10,7 +10,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -94,19 +94,29 @@ def _beside_changes(
             found.append((run.p50_ms, run.p99_ms, p50, p99))
             made[rate].append(writer.per_second)
             faults += run.faults
-    headings = ("changes/s", "made", "full load p50 ms", "p99", f"{STEADY_RATE}/s p50 ms", "p99", "to none")
-    calm = median(p99 for *_, p99 in seen[0])
-    rows = [
-        (
-            f"{rate:,}",
-            f"{median(made[rate]):.0f}",
-            *(f"{median(column):.2f}" for column in zip(*found, strict=True)),
-            f"{median(p99 for *_, p99 in found) / calm:.2f}x",
-        )
-        for rate, found in seen.items()
-    ]
+    headings = (
+        "changes/s",
+        "made",
+        "full load p50 ms",
+        "p99",
+        "to none",
+        f"{STEADY_RATE}/s p50 ms",
+        "p99",
+        "to none",
+    )
+    calm = _medians(seen[0])
+    rows = []
+    for rate, found in seen.items():
+        full_p50, full_p99, p50, p99 = _medians(found)
+        full = (f"{full_p50:.2f}", f"{full_p99:.2f}", f"{full_p99 / calm[1]:.2f}x")
+        steady = (f"{p50:.2f}", f"{p99:.2f}", f"{p99 / calm[3]:.2f}x")
+        rows.append((f"{rate:,}", f"{median(made[rate]):.0f}", *full, *steady))
     say("\n" + columns(headings, rows))
     return faults == 0
+
+
+def _medians(found: Sequence[Sequence[float]]) -> list[float]:
+    return [median(column) for column in zip(*found, strict=True)]
 
 
 class _Writer:
