@@ -9,6 +9,7 @@ same rounds. Requests a second are bounded by whichever core is full first.
   python -m tests.bench --quick       one short round: a look, not a result
   python -m tests.bench keys          time to ready, memory and cost of a look-up with 1,000,000 keys
   python -m tests.bench replicas      the same on PostgreSQL, and the latency beside 1,000 changes a second
+  python -m tests.bench propagation   how long changes take from commit to effect at three gateways
   python -m tests.bench idle          memory of 10,000 idle connections
   python -m tests.bench streams       the cost of judging 10,000 open event streams again while keys change
   python -m tests.bench logins        the proxy's latency while 200 people log in at once
@@ -54,6 +55,7 @@ def _run(options: argparse.Namespace) -> bool:
     from tests.bench.growth import idle, keys
     from tests.bench.logins import AT_ONCE, logins
     from tests.bench.profile import profile
+    from tests.bench.propagation import CHANGES, propagation
     from tests.bench.replicas import replicas
     from tests.bench.streams import streams
     from tests.bench.workers import workers
@@ -66,6 +68,8 @@ def _run(options: argparse.Namespace) -> bool:
         return keys(options.count or 1_000_000, rounds=rounds, seconds=seconds, say=_say)
     if options.mode == "replicas":
         return replicas(options.count or 1_000_000, rounds=rounds, seconds=seconds, say=_say)
+    if options.mode == "propagation":
+        return propagation(options.count or CHANGES, say=_say)
     if options.mode == "idle":
         return idle(options.count or 10_000, say=_say)
     if options.mode == "streams":
@@ -99,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_MODES = ["compare", "keys", "replicas", "idle", "streams", "logins", "workers", "profile"]
+_MODES = ["compare", "keys", "replicas", "propagation", "idle", "streams", "logins", "workers", "profile"]
 
 
 def _contenders() -> list[str]:

@@ -62,6 +62,12 @@ def test_replicas_mode_prints_a_row_without_and_one_with_changes() -> None:
     assert [line.split()[0] for line in run.stdout.splitlines()[-2:]] == ["0", "1,000"]
 
 
+def test_propagation_mode_prints_a_row_for_each_change_and_way_to_learn_of_it() -> None:
+    run = bench("propagation", "--count", "3")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert [line.split()[-5] for line in run.stdout.splitlines()[-4:]] == 4 * ["9"]
+
+
 @pytest.mark.usefixtures("programs")
 def test_workers_mode_prints_a_row_without_faults_for_either() -> None:
     run = bench("workers", "--quick", "--scenario", "get")

@@ -10,24 +10,10 @@ import pytest
 
 from tests.faults.files import FileWorld
 from tests.faults.fleet import Fleet
-from tests.faults.world import STARTED_S, World
+from tests.faults.world import World, running
 from tests.postgres import Server
 
 W = TypeVar("W", bound=World)
-
-
-@contextlib.contextmanager
-def running(world: W) -> Iterator[W]:
-    """Wait until a world's gateways serve, lend it, and hold it to a clean end."""
-    try:
-        for replica in world.replicas:
-            replica.wait_ready(STARTED_S)
-        world.populate()
-        yield world
-        world.close()
-    finally:
-        for replica in world.replicas:
-            replica.kill()
 
 
 class Lender(Generic[W]):

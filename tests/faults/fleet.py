@@ -15,7 +15,8 @@ from tests.faults.callers import Backend
 from tests.faults.proxy import PostgresProxy
 from tests.faults.replica import Replica
 from tests.faults.stage import Stage
-from tests.faults.world import BOUND, SEED, World, settings
+from tests.faults.watching import BOUND
+from tests.faults.world import SEED, World, settings
 from tests.faults.writers import Writers
 from tests.postgres import PASSWORD, USER, Server, migrated, programs
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import running
 from tests.faults.fleet import Fleet
 from tests.faults.replica import Replica
+from tests.faults.world import running
 from tests.postgres import Server
 from tests.wire.client import Client, get
 

@@ -15,10 +15,10 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.core.tokens import make_token
-from tests.faults.conftest import running
 from tests.faults.fleet import Fleet
 from tests.faults.truth import now
-from tests.faults.world import FRESH
+from tests.faults.watching import FRESH
+from tests.faults.world import running
 from tests.faults.writers import ACTOR
 from tests.postgres import Server
 from tests.wire.backend import eventually

@@ -7,7 +7,7 @@ import signal
 
 from tests.faults.files import FileWorld
 from tests.faults.truth import now
-from tests.faults.world import BOUND, POLL
+from tests.faults.watching import BOUND, POLL
 
 
 def test_without_a_fault_every_worker_answers_rightly(file_world: FileWorld) -> None:
