@@ -116,6 +116,17 @@ class Gateway(Replica):
         return response.status, "" if response.status == 200 else str(json.loads(body)["code"])
 
 
+def status_of(port: int, path: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except OSError:
+        return 0
+    finally:
+        connection.close()
+
+
 Make = Callable[..., Gateway]
 
 
@@ -174,7 +185,8 @@ def test_known_keys_are_served_while_the_database_is_out(
     url = migrated(lone_postgres.create_database(database_name()))
     store = Store(url, PEPPER)
     store.make("first")
-    gateway = make(url, workers=workers, control={"listen": f"127.0.0.1:{free_port()}"})
+    control = free_port()
+    gateway = make(url, workers=workers, control={"listen": f"127.0.0.1:{control}"})
     gateway.wait_kept()
 
     def end() -> None:
@@ -182,6 +194,7 @@ def test_known_keys_are_served_while_the_database_is_out(
         lone_postgres.stop()
 
     the_outage_is_outlived(gateway, store, end, lone_postgres.start)
+    eventually(lambda: status_of(control, "/openapi.json") == 200, within=OVER_S)
 
 
 def test_known_keys_are_served_while_the_file_is_not_to_be_had(tmp_path: Path, make: Make) -> None:
