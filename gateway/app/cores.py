@@ -20,7 +20,7 @@ def worker_count(workers: int | str) -> int:
 def cores(cgroup: Path = _CGROUP) -> int:
     """Return how many cores this process may use: those it may run on, within its container's share."""
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(there, math.ceil(_quota(cgroup))))
+    return max(1, math.ceil(min(there, _quota(cgroup))))
 
 
 def _quota(cgroup: Path) -> float:
