@@ -28,8 +28,8 @@ def _quota(cgroup: Path) -> float:
     second = _words(cgroup / "cpu.max")
     first = _words(cgroup / "cpu/cpu.cfs_quota_us") + _words(cgroup / "cpu/cpu.cfs_period_us")
     for words in (second, first):
-        # "max" and -1 stand for no limit.
-        if len(words) == 2 and all(word.isdigit() for word in words):
+        # "max" and -1 stand for no limit; zero is no share that a process could run on.
+        if len(words) == 2 and all(word.isdigit() and int(word) for word in words):
             return int(words[0]) / int(words[1])
     return math.inf
 
