@@ -14,25 +14,29 @@ as much too early as the reading took that saw it, but never late.
 
 A 503 says that the table is too old. That too is held against a reading: the gateway's own metric
 says how old its table was when it was asked, and the table only grows newer. Where nothing keeps the
-gateway from reading, no 503 is right at all, unless this machine stood still.
+gateway from reading, no 503 is right at all, unless this machine had no time for it.
 """
 
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
 import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.faults.truth import Truth, now
 
-PULSE_S = 0.02
+PULSE_S = 0.05
 CLOCKS_DIFFER_S = 0.05
 """An expiry is an instant of the wall clock, to the millisecond; its note is one of another clock."""
 STOOD_STILL_S = 0.3
-"""A thread that wants to run every 20 ms and does not for so long tells of a machine that stands still."""
+"""A thread that wants to run every 50 ms and does not for so long tells of a machine that stands still."""
+IDLE_AT_LEAST = 0.15
+"""A machine whose processors idle less has others to run than a gateway that wants to read."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ class Judge:
             return ""
         if evidence.meets(evidence.down, call, before=self._bound):
             return ""
-        if evidence.pulse is None or evidence.pulse.stood_still(call.sent - self._bound, call.answered):
+        if evidence.pulse is None or evidence.pulse.was_short(call.sent - self._bound, call.answered):
             return ""
         return "refused by an old table though nothing kept it from reading"
 
@@ -181,28 +185,51 @@ def _before(sights: Sequence[Sight], instant: float) -> Sequence[Sight]:
 
 
 class Pulse:
-    """Notes when this machine stood still: a thread that does nothing but look at the clock."""
+    """Notes when this machine stood still or had nothing left to give: a thread that looks at its clocks."""
 
     def __init__(self) -> None:
-        self._gaps: list[tuple[float, float]] = []
+        self._beats: list[Beat] = []
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
         self._thread.start()
 
     def _beat(self) -> None:
-        last = now()
         while not self._ended.wait(PULSE_S):
-            if (at := now()) - last > STOOD_STILL_S:
-                self._gaps.append((last, at))
-            last = at
+            self._beats.append(Beat.now())
 
-    def stood_still(self, since: float, until: float) -> bool:
-        """Tell whether it did, in the window."""
-        return any(began <= until and ended >= since for began, ended in self._gaps)
+    def was_short(self, since: float, until: float) -> bool:
+        """Tell whether somebody who wanted to run in the window may have had to wait for long."""
+        first = bisect.bisect_right(self._beats, since, key=lambda beat: beat.at)
+        last = bisect.bisect_left(self._beats, until, key=lambda beat: beat.at)
+        return is_short(self._beats[max(0, first - 1) : last + 1])
 
     def close(self) -> None:
         self._ended.set()
         self._thread.join()
+
+
+@dataclass(frozen=True)
+class Beat:
+    """What the machine's processors had done by an instant, in ticks since it started."""
+
+    at: float
+    idle: int
+    all: int
+
+    @classmethod
+    def now(cls) -> Beat:
+        with Path("/proc/stat").open() as stat:
+            ticks = [int(word) for word in stat.readline().split()[1:9]]
+        return cls(now(), ticks[3], sum(ticks))
+
+
+def is_short(beats: Sequence[Beat]) -> bool:
+    """Tell whether a machine with these beats stood still, or was busy all the time."""
+    if len(beats) < 2:
+        return True
+    first, last = beats[0], beats[-1]
+    stood_still = any(later.at - sooner.at > STOOD_STILL_S for sooner, later in itertools.pairwise(beats))
+    return stood_still or last.idle - first.idle < IDLE_AT_LEAST * (last.all - first.all)
 
 
 def tally(calls: Iterable[Call], truth: Truth) -> Counter[str]:

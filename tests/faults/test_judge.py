@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.judge import Call, Evidence, Judge, Sight, Window, tally
+from tests.faults.judge import Beat, Call, Evidence, Judge, Sight, Window, is_short, tally
 from tests.faults.truth import Truth
 
 BOUND, FRESH = 3.0, 1.0
@@ -105,22 +105,32 @@ def test_a_table_that_was_seen_to_be_young_is_no_reason_to_refuse() -> None:
     assert found.verdict(call(16.5, 503, "key_table_stale")) == "", "another process"
 
 
-class Stood:
-    def __init__(self, still: bool) -> None:
-        self.still = still
+class Told:
+    def __init__(self, short: bool) -> None:
+        self.short = short
 
-    def stood_still(self, since: float, until: float) -> bool:
-        return self.still
+    def was_short(self, since: float, until: float) -> bool:
+        return self.short
 
 
 def test_a_gateway_that_can_read_has_no_reason_to_refuse() -> None:
     refused = call(15.0, 503, "key_table_stale")
-    assert judge(pulse=Stood(False))[0].verdict(refused) != ""
-    assert judge(pulse=Stood(True))[0].verdict(refused) == ""
+    assert judge(pulse=Told(False))[0].verdict(refused) != ""
+    assert judge(pulse=Told(True))[0].verdict(refused) == ""
     for name in ("unread", "down"):
-        assert judge(pulse=Stood(False), **{name: [Window(0, 12.0, 14.0)]})[0].verdict(refused) == ""
-        assert judge(pulse=Stood(False), **{name: [Window(0, 1.0, 11.0)]})[0].verdict(refused) != ""
-        assert judge(pulse=Stood(False), **{name: [Window(1, 12.0, 14.0)]})[0].verdict(refused) != ""
+        assert judge(pulse=Told(False), **{name: [Window(0, 12.0, 14.0)]})[0].verdict(refused) == ""
+        assert judge(pulse=Told(False), **{name: [Window(0, 1.0, 11.0)]})[0].verdict(refused) != ""
+        assert judge(pulse=Told(False), **{name: [Window(1, 12.0, 14.0)]})[0].verdict(refused) != ""
+
+
+def test_a_machine_that_stands_still_or_has_no_idle_time_is_short() -> None:
+    def beats(*, every: float, idle: int) -> list[Beat]:
+        return [Beat(place * every, place * idle, place * 100) for place in range(20)]
+
+    assert not is_short(beats(every=0.05, idle=30))
+    assert is_short(beats(every=0.05, idle=5))
+    assert is_short(beats(every=0.4, idle=90))
+    assert is_short([Beat.now()]), "nothing is known of it"
 
 
 def test_only_who_is_down_need_not_answer() -> None:
