@@ -213,6 +213,19 @@ def test_an_outage_may_be_outlived_if_the_operator_says_so(write: Write, said: s
     assert load_settings(write("propagation: {bound: 60s}")).freshness.grace_s == 0
 
 
+def test_workers_are_a_number_or_as_many_as_there_are_cores(write: Write) -> None:
+    assert load_settings().workers == 1
+    assert load_settings(write("workers: 3")).workers == 3
+    assert load_settings(write("workers: auto")).workers == "auto"
+    assert load_settings(write("workers: auto"), {"GATEWAY_WORKERS": "64"}).workers == 64
+    assert load_settings(environ={"GATEWAY_WORKERS": "2"}, flags={"--workers": "auto"}).workers == "auto"
+
+
+@pytest.mark.parametrize("wrong", ["0", "65", "-1", "1_0", "1.5", "many", "Auto", "[1]", "{a: 1}"])
+def test_any_other_number_of_workers_is_refused(write: Write, wrong: str) -> None:
+    assert "workers" in refusal(write(f"workers: {wrong}"))
+
+
 def test_fresh_follows_poll_unless_said(write: Write) -> None:
     assert load_settings(write("propagation: {poll: 10s}")).freshness.fresh_s == 21.0
     assert load_settings(write("propagation: {poll: 10s, bound: 15s}")).freshness.fresh_s == 15.0
