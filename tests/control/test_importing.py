@@ -26,6 +26,8 @@ from tests.store.samples import ACTOR, a_tenant, audit, now_ms, pepper_of
 ONE, BOTH = Digester([b"o" * 40]), Digester([b"n" * 40, b"o" * 40])
 ROLES = {"MediaEditor": Role("MediaEditor", Permission.EDITOR)}
 
+EXPIRES_AT = rfc3339(now_ms() // 1000 * 1000 + 30 * DAY_MS)
+
 
 class Hasher:
     """Stands for argon2id, which others test."""
@@ -60,7 +62,7 @@ def a_line(number: int, **changes: Any) -> bytes:
         "tenantId": "default",
         "name": f"key {number}",
         "permission": "viewer",
-        "expiresAt": rfc3339(now_ms() // 1000 * 1000 + 30 * DAY_MS),
+        "expiresAt": EXPIRES_AT,
         "token": f"token-of-another-system-{number}",
     } | changes
     return json.dumps({name: value for name, value in members.items() if value is not ...}).encode() + b"\n"

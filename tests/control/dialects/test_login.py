@@ -256,16 +256,16 @@ async def test_nothing_that_was_typed_or_signed_is_logged(
     caplog.set_level("ERROR", "aiohttp.access")  # the test server's; the listener has none
     token = await token_of(client)
     answers = [
-        await ask(client, "GET", "/login", headers=basic("canary-name", "canary-password")),
-        await ask(client, "GET", "/login", headers={"Authorization": "Basic canary"}),
-        await ask(client, "GET", "/login?next=canary", headers=basic()),
-        await ask(client, "GET", "/login?orgId=canary", headers=basic()),
-        await ask(client, "GET", "/api/1/session", headers={"X-API-KEY": "canary.canary.canary"}),
-        await ask(client, "GET", "/api/1/session", cookies={COOKIE: "canary.canary.canary"}),
+        await ask(client, "GET", "/login", headers=basic("c4n4ry-name", "c4n4ry-password")),
+        await ask(client, "GET", "/login", headers={"Authorization": "Basic c4n4ry"}),
+        await ask(client, "GET", "/login?next=c4n4ry", headers=basic()),
+        await ask(client, "GET", "/login?orgId=c4n4ry", headers=basic()),
+        await ask(client, "GET", "/api/1/session", headers={"X-API-KEY": "c4n4ry.c4n4ry.c4n4ry"}),
+        await ask(client, "GET", "/api/1/session", cookies={COOKIE: "c4n4ry.c4n4ry.c4n4ry"}),
     ]
     text = "".join([await answer.text() + str(answer.headers) for answer in answers])
     await store.close()
     kept = b"".join(file.read_bytes() for file in tmp_path.iterdir() if "pepper" not in file.name)
-    for secret in ("canary", PASSWORD, token.rpartition(".")[2]):
+    for secret in ("c4n4ry", PASSWORD, token.rpartition(".")[2]):
         assert secret not in caplog.text + text
         assert secret.encode() not in kept
