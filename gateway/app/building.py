@@ -59,34 +59,10 @@ async def built_gateway(
     proving = Proving(verifier, store, digester, table, observer)
     proving.start(stack)
     follow_issuers(settings, verifier, stack)
-    place = kept_place(settings, digester)
-    feed = Feed(
-        store,
-        table,
-        digester,
-        clock=boot_clock,
-        poll_s=settings.propagation.poll_s,
-        policy=settings.key_policy,
-        propagated=observer.propagated,
-        rekeyed=verifier.rekey,
-        prepare=opened.prepare,
-        kept=place.usable if place is not None else None,
-    )
-    stack.push_async_callback(feed.stop)
-    if opened.kept is not None:
-        feed.restore(opened.kept)
-    if place is not None and keeps:
-        keep(place, feed, stack)
+    feed = _built_feed(settings, opened, table, observer, verifier, stack, keeps=keeps)
     server = built_server(settings, table, digester, observer, proving, pseudonym)
     stack.callback(server.close)
-    usage = UsageWriter(
-        store,
-        server.take_used,
-        now_ms=lambda: int((boot_clock() + table.store_offset_s) * MILLISECONDS),
-        clock=boot_clock,
-    )
-    usage.start()
-    stack.push_async_callback(usage.stop)
+    _write_uses(store, server, table, stack)
     watch = Watch(table, settings.freshness, clock=boot_clock)
     watch.start()
     stack.push_async_callback(watch.stop)
@@ -103,6 +79,50 @@ async def built_gateway(
         upkeep=upkeep,
         server=server,
     )
+
+
+def _built_feed(
+    settings: Settings,
+    opened: Opened,
+    table: KeyTable,
+    observer: Observer,
+    verifier: Verifier,
+    stack: contextlib.AsyncExitStack,
+    *,
+    keeps: bool,
+) -> Feed:
+    """Return what keeps the table in step, with what it begins with where the store is out."""
+    place = kept_place(settings, opened.digester)
+    feed = Feed(
+        opened.store,
+        table,
+        opened.digester,
+        clock=boot_clock,
+        poll_s=settings.propagation.poll_s,
+        policy=settings.key_policy,
+        propagated=observer.propagated,
+        rekeyed=verifier.rekey,
+        prepare=opened.prepare,
+        kept=place.usable if place is not None else None,
+    )
+    stack.push_async_callback(feed.stop)
+    if opened.kept is not None:
+        feed.restore(opened.kept)
+    if place is not None and keeps:
+        keep(place, feed, stack)
+    return feed
+
+
+def _write_uses(store: Store, server: Server, table: KeyTable, stack: contextlib.AsyncExitStack) -> None:
+    """Have the uses of keys written behind until ``stack`` ends, at the store's time."""
+    usage = UsageWriter(
+        store,
+        server.take_used,
+        now_ms=lambda: int((boot_clock() + table.store_offset_s) * MILLISECONDS),
+        clock=boot_clock,
+    )
+    usage.start()
+    stack.push_async_callback(usage.stop)
 
 
 async def open_the_store(
