@@ -40,7 +40,7 @@ class Hasher:
         return f"$argon2id$of-{len(self.hashed)}"
 
     async def verify(self, encoded: str, secret: str) -> bool:
-        raise NotImplementedError
+        raise AssertionError("an import proves nothing")
 
 
 @pytest.fixture
