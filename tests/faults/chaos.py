@@ -1,7 +1,4 @@
-"""Faults in any order, several at once, as chance has it; the seed is told where something was wrong.
-
-``FAULTS_SEED`` and ``FAULTS_STEPS`` in the environment choose others, and more of them.
-"""
+"""Faults in any order, several at once, as chance has it."""
 
 from __future__ import annotations
 
@@ -14,9 +11,9 @@ from tests.faults.judge import Window
 from tests.faults.replica import Replica
 from tests.faults.truth import now
 from tests.faults.watching import BOUND
-from tests.faults.world import SEED
 
-STEPS = int(os.environ.get("FAULTS_STEPS", "12"))
+STEPS = int(os.environ.get("FAULTS_STEPS", "10"))
+"""How many faults begin or end in a trial; more of them, and another ``FAULTS_SEED``, make a soak."""
 
 
 class Chaos:
@@ -114,16 +111,3 @@ class Chaos:
                     self._fleet.database,
                 )
                 return lambda: None
-
-
-def test_faults_of_any_kind_in_any_order_let_no_wrong_answer_through(fleet: Fleet) -> None:
-    chance = random.Random(SEED)
-    chaos = Chaos(fleet, chance)
-    with fleet.trial(), fleet.unread():
-        try:
-            for _ in range(STEPS):
-                chaos.step()
-                fleet.pause(0.2 + 0.8 * chance.random())
-        finally:
-            print(*chaos.told, sep="\n")
-            chaos.calm()
