@@ -190,11 +190,9 @@ class World(Watching):
         return now() - began
 
     async def _all_agree(self) -> None:
-        tokens = self.truth.live[-60:] + self.truth.ended[-60:]
-        tokens += [token for token, life in self.truth.lives.items() if life.turns[-1].state == "absent"][
-            -30:
-        ]
-        tokens += [make_token("gw_live_", self.chance.choice) for _ in range(3)]
+        lost = [token for token, life in self.truth.lives.items() if life.turns[-1].state == "absent"]
+        never = [make_token("gw_live_", self.chance.choice) for _ in range(3)]
+        tokens = [*self.truth.live[-60:], *self.truth.ended[-60:], *lost[-30:], *never]
         expected = {token: self._true_answer(token) for token in tokens}
         deadline = now() + AGREED_S
         for caller in self.callers:
