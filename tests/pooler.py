@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import PASSWORD, START_S, USER, Server, free_port
+from tests.ports import free_port
+from tests.postgres import PASSWORD, START_S, USER, Server
 
 POOLED = 3
 """Fewer connections to the server than the gateway has to the pooler, so that they are shared."""

@@ -26,6 +26,7 @@ from urllib.parse import quote
 import pytest
 
 from gateway.store.urls import open_store
+from tests.ports import free_port
 
 USER = "gateway"
 PASSWORD = "made-up-for-tests"
@@ -44,14 +45,6 @@ def programs() -> Path:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
-
-
-def free_port() -> int:
-    """Return a port of the loopback address that nobody listens at."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 class Server:

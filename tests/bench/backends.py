@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 from typing import cast
 
-from tests.bench.machine import Process, free_port
+from tests.bench.machine import Process
+from tests.ports import free_port
 
 SMALL_BYTES = 128
 LARGE_BYTES = 1 << 20

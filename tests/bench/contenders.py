@@ -19,7 +19,8 @@ from pathlib import Path
 
 from gateway.core.tokens import make_token
 from tests.bench.backends import NGINX_AS_OWNER, Backends
-from tests.bench.machine import BenchError, Process, free_port
+from tests.bench.machine import BenchError, Process
+from tests.ports import free_port
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,9 @@ from tests.bench.backends import Backends
 from tests.bench.compare import SCENARIOS
 from tests.bench.contenders import Setting, make_key, start_gateway
 from tests.bench.load import CONNECTIONS, measure
-from tests.bench.machine import BenchError, cores, free_port
+from tests.bench.machine import BenchError, cores
 from tests.bench.table import columns
+from tests.ports import free_port
 
 AT_ONCE = 200
 STEADY_RATE = 500

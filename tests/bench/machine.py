@@ -7,7 +7,6 @@ import contextlib
 import os
 import resource
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -29,12 +28,6 @@ def cores() -> tuple[int, int]:
     """Return the core for the proxies and the one for load and backend; the same where there is but one."""
     available = sorted(os.sched_getaffinity(0))
     return available[0], available[-1]
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def raise_file_limit(wanted: int) -> int:
