@@ -29,7 +29,7 @@ BOUND = 60.0
 """Much longer than any outage here, as 300 s is than a minute."""
 CREATIONS = 300
 MAKERS = 4
-KILLS = 4
+KILLS = 6
 UNKNOWN = make_token("gw_live_", lambda alphabet: alphabet[9])
 
 
