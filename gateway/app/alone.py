@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.app.building import built_gateway
 from gateway.app.control_process import ControlProcess
 from gateway.app.ending import Ending
+from gateway.app.gateway import Gateway
 from gateway.app.listening import Listeners, served_at
 from gateway.app.loop import collect_rarely
 from gateway.app.waiting import FIRST_SYNC_S, either
@@ -46,5 +48,15 @@ async def serve_alone(
         collect_rarely()
         on_ready(served_at(settings, listeners, gateway.store.location))
         await ending.asked.wait()
-        await either(gateway.drain(ending.delay_s), ending.asked_again.wait())
+        await either(_drain(gateway, listeners, ending.delay_s), ending.asked_again.wait())
     return 0
+
+
+async def _drain(gateway: Gateway, listeners: Listeners, delay_s: float) -> None:
+    """Accept connections for ``delay_s`` seconds more, then finish what runs."""
+    # SIGTERM comes before traffic stops: Kubernetes takes seconds to take an endpoint out.
+    gateway.server.draining = True
+    await asyncio.sleep(delay_s)
+    listeners.turn_away()
+    await gateway.server.stop_accepting()
+    await gateway.finish()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
@@ -110,14 +108,6 @@ class Gateway:
         if error:
             return f" The store is out: {error}."
         return " All keys are being read." if self.feed.loading else ""
-
-    async def drain(self, delay_s: float) -> None:
-        """Accept connections for ``delay_s`` seconds more, then finish what runs."""
-        # SIGTERM comes before traffic stops: Kubernetes takes seconds to take an endpoint out.
-        self.server.draining = True
-        await asyncio.sleep(delay_s)
-        await self.server.stop_accepting()
-        await self.finish()
 
     async def finish(self) -> None:
         """Finish what runs, for as long as the settings allow."""

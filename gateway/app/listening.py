@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import socket
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from gateway.app.control import control_url
 from gateway.app.errors import PortTakenError, StartError
 from gateway.config.settings import Address, Settings
-from gateway.dataplane.listeners import bind_tcp_shares, bind_unix, connection_room
+from gateway.dataplane.listeners import bind_tcp_shares, bind_unix, connection_room, turn_away
 
 
 class Listeners(msgspec.Struct, frozen=True):
@@ -21,11 +22,26 @@ class Listeners(msgspec.Struct, frozen=True):
         data: for callers; of each address either a socket for each worker, or one for all.
         ops: for metrics and health.
         control: for the control API, unless it is off.
+        paths: where in the file system callers find a socket; each is removed once.
     """
 
     data: list[list[socket.socket]]
     ops: socket.socket
     control: socket.socket | None
+    paths: list[str]
+
+    def turn_away(self) -> None:
+        """Let no further caller begin to connect; those who have begun are for the workers to take in."""
+        for shares in self.data:
+            for listener in shares:
+                turn_away(listener)
+        self.remove_paths()
+
+    def remove_paths(self) -> None:
+        """Remove the sockets from the file system; safe to call twice, for another may be there by then."""
+        while self.paths:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.paths.pop())
 
 
 def all_bound(settings: Settings, workers: int, stack: contextlib.ExitStack) -> Listeners:
@@ -35,11 +51,14 @@ def all_bound(settings: Settings, workers: int, stack: contextlib.ExitStack) -> 
         return [stack.enter_context(listener) for listener in bound(address, count)]
 
     control = settings.control.listen
-    return Listeners(
+    listeners = Listeners(
         data=[lent(address, workers) for address in settings.listen],
         ops=lent(settings.ops_listen)[0],
         control=lent(control)[0] if control is not None else None,
+        paths=[address.path for address in settings.listen if address.path is not None],
     )
+    stack.callback(listeners.remove_paths)
+    return listeners
 
 
 def bound(address: Address, count: int) -> list[socket.socket]:

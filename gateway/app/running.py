@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -44,14 +43,8 @@ def run(
             tell([*served, *notes])
 
         if workers == 1:
-            code = run_loop(serve_alone(settings, listeners, on_serving, prepare))
-        else:
-            code = run_loop(serve_with_workers(settings, workers, listeners, on_serving, prepare))
-    for address in settings.listen:
-        if address.path is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(address.path)
-    return code
+            return run_loop(serve_alone(settings, listeners, on_serving, prepare))
+        return run_loop(serve_with_workers(settings, workers, listeners, on_serving, prepare))
 
 
 def _grace_note(settings: Settings) -> str | None:

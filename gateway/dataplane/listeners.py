@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import ipaddress
 import os
 import resource
 import socket
@@ -14,6 +15,21 @@ BACKLOG = 4096
 # Descriptors that are not callers' or backends': the store, logs, listeners, the loop.
 _RESERVED = 128
 _SO_ATTACH_FILTER = 26
+# How long a handshake may still take when no further one may begin, in seconds: a long round trip, and
+# on loopback the kernel's own turn.
+HANDSHAKE_S = 0.5
+HANDSHAKE_LOOPBACK_S = 0.05
+# A classic BPF program (Linux: filter.h), each instruction with its code, two jumps and an operand.
+_DROP_SYN = b"".join(
+    struct.pack("HBBI", *instruction)
+    for instruction in (
+        (0x30, 0, 0, 13),  # load the byte that has the flags (RFC 9293 §3.1)
+        (0x54, 0, 0, 0x12),  # of these SYN and ACK
+        (0x15, 0, 1, 0x02),  # where it is SYN alone,
+        (0x06, 0, 0, 0),  # drop the packet;
+        (0x06, 0, 0, 0xFFFFFFFF),  # else let it pass
+    )
+)
 
 
 def bind_tcp(host: str, port: int) -> socket.socket:
@@ -91,18 +107,25 @@ def _remove_left_behind(path: str) -> None:
             os.unlink(path)
 
 
-def turn_away(listener: socket.socket) -> None:
-    """Let no further connection begin, while those that have queued can still be taken.
+def turn_away(listener: socket.socket) -> float:
+    """Let no further connection begin; return for how many seconds those that have begun may still arrive.
 
-    Closing a listener resets what came between the last look at its queue and the close. A filter
-    that drops every packet (Linux: a program of one instruction, "return 0") ends that race: who
-    comes now tries again a second later, and finds another replica or nobody.
+    Closing a listener resets what came between the last look at its queue and the close, and a caller
+    may believe to be connected before the last packet of the handshake is here. On Linux a filter that
+    drops the first packet of each connection ends that race: who comes now tries again a second later,
+    and finds another replica or nobody. The path of a socket in the file system is its owner's to remove.
     """
-    if sys.platform != "linux" or listener.family == socket.AF_UNIX:
-        return
-    instruction = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
-    program = struct.pack("HP", 1, ctypes.addressof(instruction))
-    listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    if listener.family == socket.AF_UNIX:
+        return 0.0
+    if sys.platform == "linux":
+        program = ctypes.create_string_buffer(_DROP_SYN)
+        filters = struct.pack("HP", len(_DROP_SYN) // 8, ctypes.addressof(program))
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filters)
+    return HANDSHAKE_LOOPBACK_S if _is_loopback(listener) else HANDSHAKE_S
+
+
+def _is_loopback(listener: socket.socket) -> bool:
+    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
 def connection_room() -> int:

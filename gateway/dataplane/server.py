@@ -170,10 +170,10 @@ class Server:
         self._review.go_on(now)
 
     async def stop_accepting(self) -> None:
-        """Take in what has queued at the listeners, then close them."""
+        """Let no further connection begin, take in those that have begun, and close the listeners."""
+        await asyncio.sleep(max(map(turn_away, self._servers), default=0.0))
         loop = asyncio.get_running_loop()
         for listener, served in self._servers.items():
-            turn_away(listener)
             served.close()
             listener.setblocking(False)
             while True:

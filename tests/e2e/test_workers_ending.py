@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,40 @@ def test_sigterm_under_load_loses_no_request(
         assert all("Refused" in word or "Reset" in word for word in callers.refused)
     assert 1.0 <= took < 5
     assert not any(alive(pid) for pid in workers)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_callers_of_a_unix_socket_are_served_or_find_it_gone(
+    product: Start, path: str, tmp_path: Path, workers: int
+) -> None:
+    place = tmp_path / "socket"
+    gateway = product({"workers": workers, "listen": f"unix:{place}", "timeouts": {"drain_delay": "0s"}})
+    question, failed, served = get(path, key=gateway.keys.viewer), [], []
+
+    def ask() -> None:
+        while True:
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.settimeout(10)
+                try:
+                    sock.connect(str(place))
+                except FileNotFoundError:
+                    return
+                try:
+                    sock.sendall(question)
+                    served.append(sock.recv(4096).startswith(b"HTTP/1.1 200"))
+                except OSError as error:
+                    failed.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: len(served) > 100)
+    gateway.signal(signal.SIGTERM)
+    for thread in threads:
+        thread.join(15)
+    assert gateway.wait(5) == 0
+    assert failed == []
+    assert all(served)
 
 
 def test_running_exchange_is_finished_and_told_to_close(product: Start, backend: Backend, path: str) -> None:

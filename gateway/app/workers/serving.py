@@ -60,7 +60,7 @@ async def serve_with_workers(
         supervisor.serve_anyway()
         on_ready(served_at(settings, listeners, location))
         await ending.asked.wait()
-        await either(_drain(supervisor, settings, sockets, ending.delay_s), ending.asked_again.wait())
+        await either(_drain(supervisor, settings, listeners, ending.delay_s), ending.asked_again.wait())
     return 0
 
 
@@ -135,10 +135,9 @@ def _ops(supervisor: Supervisor) -> web.Application:
     return make_ops(shown, Status(started=standings.started, ready=standings.ready), refresh)
 
 
-async def _drain(
-    supervisor: Supervisor, settings: Settings, sockets: Sequence[socket.socket], delay_s: float
-) -> None:
-    await supervisor.drain(delay_s)
-    for listener in sockets:
-        listener.close()
+async def _drain(supervisor: Supervisor, settings: Settings, listeners: Listeners, delay_s: float) -> None:
+    await supervisor.drain(delay_s, listeners.turn_away)
+    for shares in listeners.data:
+        for listener in shares:
+            listener.close()
     await supervisor.finish(settings.timeouts.drain)

@@ -174,11 +174,15 @@ class Supervisor:
 
     # -- The end.
 
-    async def drain(self, delay_s: float) -> None:
-        """Have callers accepted for ``delay_s`` seconds more, then nobody; workers finish what runs."""
+    async def drain(self, delay_s: float, turn_away: Callable[[], None]) -> None:
+        """Have callers accepted for ``delay_s`` seconds more, then nobody; workers finish what runs.
+
+        ``turn_away`` lets no further connection begin, also where no worker is left to see to that.
+        """
         self.draining.set()
         self._tell_all(Drain())
         await asyncio.sleep(delay_s)
+        turn_away()
         self._finishing = True
         self._tell_all(Finish())
         with contextlib.suppress(TimeoutError):
