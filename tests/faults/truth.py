@@ -92,10 +92,15 @@ class Truth:
         """Note that a key is being revoked; the acknowledgement goes into what is returned."""
         turn = Turn("revoked", begun)
         self.lives[token].turns.append(turn)
-        if token in self.live:
-            self.live.remove(token)
+        self.keep(token)
+        if token not in self.ended:
             self.ended.append(token)
         return turn
+
+    def keep(self, token: str) -> None:
+        """Have nobody call or revoke a key at random any more, who takes it from those that live."""
+        if token in self.live:
+            self.live.remove(token)
 
     def made_before(self, token: str, instant: float) -> bool:
         """Tell whether the making of a key was acknowledged by then."""
