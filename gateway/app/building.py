@@ -99,6 +99,7 @@ def _built_feed(
         opened.digester,
         clock=boot_clock,
         poll_s=settings.propagation.poll_s,
+        answer_s=settings.propagation.answer_s,
         policy=settings.key_policy,
         propagated=observer.propagated,
         rekeyed=verifier.rekey,

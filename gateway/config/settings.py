@@ -153,6 +153,10 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True):
     roles: Mapping[str, str]
 
 
+SHORTEST_ANSWER_S = 0.5
+LONGEST_ANSWER_S = 3.0
+
+
 class Propagation(msgspec.Struct, frozen=True):
     """How soon changes must be seen, in seconds; ``fresh_s`` as given, else twice the poll and one second.
 
@@ -165,6 +169,14 @@ class Propagation(msgspec.Struct, frozen=True):
     fresh_s: float = 5.0
     outage_grace_s: float = 0.0
     kept_table: str | None = None
+
+    @property
+    def answer_s(self) -> float:
+        """Return how long the store may take to answer: a connection that swallows all is then given up.
+
+        Asked every ``poll_s``, the table is about as old as ``fresh_s`` by then.
+        """
+        return min(max(self.fresh_s - self.poll_s, SHORTEST_ANSWER_S), LONGEST_ANSWER_S)
 
 
 BUILT_IN_ROLES: Mapping[str, Role] = {

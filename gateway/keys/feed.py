@@ -19,7 +19,7 @@ from gateway.core.tokens import Digester
 from gateway.keys.clock import boot_clock
 from gateway.keys.replica import Replica
 from gateway.keys.restoring import Kept
-from gateway.store.base import Follower, Reload, Store, StoreError
+from gateway.store.base import ANSWER_S, Follower, Reload, Store, StoreError
 
 POLL_S = 2.0
 GATHER_S = 0.02
@@ -49,6 +49,7 @@ class Feed:
         *,
         clock: Callable[[], float] = boot_clock,
         poll_s: float = POLL_S,
+        answer_s: float = ANSWER_S,
         policy: KeyPolicy = DEFAULT_POLICY,
         propagated: Callable[[float], None] = lambda _: None,
         rekeyed: Callable[[], None] = lambda: None,
@@ -57,12 +58,12 @@ class Feed:
     ) -> None:
         """Take a migrated store; ``clock`` is the boot clock that ages are measured on.
 
-        ``poll_s``: a silent store is asked after so many seconds. ``policy`` holds for tenants that set
-        nothing of their own. ``prepare`` makes up for what could not be done to the store yet, and comes
-        before any read; it raises StoreError. ``kept`` returns a table that was kept on disk, if there is
-        one to serve from while none has been read. ``propagated`` is told the seconds from each applied
-        change's being written to its visibility here; ``rekeyed`` that the table's signing keys have been
-        replaced, before anybody else runs.
+        ``poll_s``: a silent store is asked after so many seconds; ``answer_s``: so long an answer may
+        take. ``policy`` holds for tenants that set nothing of their own. ``prepare`` makes up for what
+        could not be done to the store yet, and comes before any read; it raises StoreError. ``kept``
+        returns a table that was kept on disk, if there is one to serve from while none has been read.
+        ``propagated`` is told the seconds from each applied change's being written to its visibility
+        here; ``rekeyed`` that the table's signing keys have been replaced, before anybody else runs.
         """
         self.store_up = False
         self.last_error: str | None = None
@@ -78,7 +79,7 @@ class Feed:
             table, policy, pepper_ids=digester.pepper_ids, propagated=propagated, rekeyed=rekeyed
         )
         self.synced = self._replica.synced
-        self._follower: Follower = store.follow(clock)
+        self._follower: Follower = store.follow(clock, answer_s)
         self._swept_at = clock()
         self._moved = False
         self._load: asyncio.Task[None] | None = None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from gateway.store.history import (
+    ANSWER_S,
     Change,
     Delta,
     Follower,
@@ -46,6 +47,7 @@ from gateway.store.steps import Steps
 R = TypeVar("R")
 
 __all__ = [
+    "ANSWER_S",
     "DAY_MS",
     "DEFAULT_TENANT",
     "KEPT_AFTER_END_MS",
@@ -214,8 +216,11 @@ class Store(Protocol):
         """Return the environments by tenant and id."""
         ...
 
-    def follow(self, boot_clock: Callable[[], float]) -> Follower:
-        """Return a reader for a key table; it opens the store at its first read."""
+    def follow(self, boot_clock: Callable[[], float], answer_s: float = ANSWER_S) -> Follower:
+        """Return a reader for a key table; it opens the store at its first read.
+
+        A question about changes that a network swallows is given up after ``answer_s`` seconds.
+        """
         ...
 
     async def close(self) -> None:

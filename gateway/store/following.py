@@ -52,17 +52,26 @@ def begin_load(offset_s: float, now_ms: int) -> Steps[LoadStart]:
     )
 
 
-def changes_after(
+def look_and_follow(
     position: Position, build: Callable[[LiveRow], T], offset_s: float
 ) -> Steps[Delta[T] | Reload]:
-    """Return what followed a position, or that its history is not this store's."""
-    ((head, _),) = yield Query("change_head")
+    """Look where the history stands, and return what followed a position."""
+    ((head, known_id),) = yield Query("change_head_and_id", (position.number,))
+    return (yield from changes_after(position, head, known_id, build, offset_s))
+
+
+def changes_after(
+    position: Position, head: int, known_id: str | None, build: Callable[[LiveRow], T], offset_s: float
+) -> Steps[Delta[T] | Reload]:
+    """Return what followed a position, or that its history is not this store's.
+
+    The same snapshot has shown that the history stands at ``head``, and ``known_id`` at the position.
+    """
     if head < position.number:
         return Reload(f"the change log stands at {head}, before {position.number}")
-    known = yield Query("change_id", (position.number,))
-    if not known:
+    if known_id is None:
         return Reload(f"change {position.number} is no longer in the log, or never was")
-    if known[0][0] != position.id:
+    if known_id != position.id:
         return Reload(f"change {position.number} is not the one that was read before")
     last = min(head, position.number + CHANGES_A_READ)
     changes = [Change(*row) for row in (yield Query("changes_between", (position.number, last)))]

@@ -16,6 +16,9 @@ from gateway.store.records import ChangeKind, Tenant
 
 T = TypeVar("T")
 
+ANSWER_S = 3.0
+"""How long the answer to a question about changes may take, unless said otherwise."""
+
 
 class Change(msgspec.Struct, frozen=True):
     """One entry of the change log: the next number of one counter, and a random id of its own."""

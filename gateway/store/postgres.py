@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.store.base import StoreError
+from gateway.store.base import ANSWER_S, StoreError
 from gateway.store.engine import Engine
 from gateway.store.postgres_errors import LOST, told_as_store_error
 from gateway.store.postgres_follow import PostgresFollower
@@ -62,9 +62,9 @@ class PostgresStore(Engine):
         """Do a piece of work that only reads, on one snapshot."""
         return await self._apart(self._transaction("begin_read", work))
 
-    def follow(self, boot_clock: Callable[[], float]) -> PostgresFollower:
+    def follow(self, boot_clock: Callable[[], float], answer_s: float = ANSWER_S) -> PostgresFollower:
         """Return a reader for a key table, with a thread and connections of its own."""
-        return PostgresFollower(self._url, boot_clock)
+        return PostgresFollower(self._url, boot_clock, answer_s)
 
     async def close(self) -> None:
         """Wait a while for what is under way, and cut the connections; safe to call twice."""

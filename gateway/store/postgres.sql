@@ -66,4 +66,4 @@ WHERE attrelid = to_regclass(quote_ident(current_schema()) || '.schema_migration
 SELECT change_counter.number, changes.id, pg_is_in_recovery(),
     current_setting('default_transaction_read_only') = 'on',
     CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)
-FROM change_counter LEFT JOIN changes ON changes.number = change_counter.number
+FROM change_counter LEFT JOIN changes ON changes.number = $1

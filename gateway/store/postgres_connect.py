@@ -15,7 +15,7 @@ import asyncpg
 
 from gateway.store.base import StoreError
 from gateway.store.postgres_errors import LinkError, of_system, sentence, told_as_store_error
-from gateway.store.postgres_link import Link
+from gateway.store.postgres_link import STATEMENT_S, Link
 from gateway.store.postgres_url import Host, PostgresUrl
 from gateway.store.texts import queries
 
@@ -23,11 +23,18 @@ CONNECT_S = 5.0
 """How long making a connection may take, all hosts together."""
 
 
-async def connect(url: PostgresUrl, *, within_s: float = CONNECT_S, first: Host | None = None) -> Link:
+async def connect(
+    url: PostgresUrl,
+    *,
+    within_s: float = CONNECT_S,
+    statement_s: float = STATEMENT_S,
+    first: Host | None = None,
+) -> Link:
     """Return a connection to the first host of ``url`` that takes writes, beginning with ``first``.
 
-    Of several hosts each gets its part of the time, so that one which swallows all keeps nobody from
-    the next. Raises StoreError for the last one's fault.
+    Of several hosts each gets its part of the ``within_s`` seconds, so that one which swallows all keeps
+    nobody from the next; ``statement_s`` is the connection's own. Raises StoreError for the last one's
+    fault.
     """
     hosts: list[Host | None] = [*url.hosts] or [None]
     if first in hosts:
@@ -40,7 +47,9 @@ async def connect(url: PostgresUrl, *, within_s: float = CONNECT_S, first: Host 
         try:
             with told_as_store_error(url.location):
                 async with asyncio.timeout(share):
-                    return await _connected(url, host)
+                    link = await _connected(url, host)
+                    link.statement_s = statement_s
+                    return link
         except StoreError as error:
             fault = error
         except OSError as error:

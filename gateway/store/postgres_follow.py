@@ -35,7 +35,7 @@ from gateway.store.following import begin_load, changes_after
 from gateway.store.loop_thread import LoopThread, ThreadEndedError
 from gateway.store.postgres_connect import CONNECT_S, connect
 from gateway.store.postgres_errors import told_as_store_error
-from gateway.store.postgres_link import Link, drive
+from gateway.store.postgres_link import STATEMENT_S, Link, drive
 from gateway.store.postgres_migrate import check_schema
 from gateway.store.postgres_url import Host, PostgresUrl
 from gateway.store.texts import queries
@@ -43,18 +43,17 @@ from gateway.store.texts import queries
 CHANNEL = "gateway_changes"
 LOAD_BATCH = 1000
 """Keys handed over at a time: taking their rows apart holds the interpreter for about a millisecond."""
-POLL_STATEMENT_S = 3.0
-"""How long a question about changes may take: so soon is a connection that swallows all given up for a new
-one, and the table hardly older than `propagation.fresh` by then."""
+CONNECTS_IN_ANSWERS = 2
+"""How many times as long as an answer a new connection may take: it takes several round trips."""
 
 T = TypeVar("T")
 
 
 class _Head(NamedTuple):
-    """Where the history stood, and the clocks' difference, in seconds."""
+    """Where the history stood, its id for the number asked for, and the clocks' difference, in seconds."""
 
     number: int
-    id: str | None
+    known_id: str | None
     now_s: float
     offset_s: float
 
@@ -62,9 +61,10 @@ class _Head(NamedTuple):
 class PostgresFollower:
     """A ``Follower`` of one database."""
 
-    def __init__(self, url: PostgresUrl, boot_clock: Callable[[], float]) -> None:
+    def __init__(self, url: PostgresUrl, boot_clock: Callable[[], float], answer_s: float) -> None:
         self._url = url
         self._boot_clock = boot_clock
+        self._answer_s = answer_s
         self._thread = LoopThread("follow")
         self._caller: asyncio.AbstractEventLoop | None = None
         self._stirred = asyncio.Event()
@@ -117,14 +117,14 @@ class PostgresFollower:
         try:
             with told_as_store_error(self._url.location):
                 if link is None or link.closed:
-                    link = self._asking = await self._connected()
+                    link = self._asking = await self._connected(self._answer_s)
                     await self._listen(link)
-                head = await self._head(link, "begin_poll")
+                head = await self._head(link, "begin_poll", position.number)
                 outcome: Unchanged | Delta[T] | Reload = Unchanged(head.offset_s)
-                if (head.number, head.id) != (position.number, position.id):
-                    steps = changes_after(position, build, head.offset_s)
-                    outcome, _ = await drive(link, steps, within_s=POLL_STATEMENT_S)
-                await link.script("COMMIT", within_s=POLL_STATEMENT_S)
+                if (head.number, head.known_id) != (position.number, position.id):
+                    steps = changes_after(position, head.number, head.known_id, build, head.offset_s)
+                    outcome, _ = await drive(link, steps)
+                await link.script("COMMIT")
                 return outcome
         except BaseException:
             # Whatever is wrong, the next poll begins with a fresh connection.
@@ -137,8 +137,8 @@ class PostgresFollower:
         await self._end_load()
         try:
             with told_as_store_error(self._url.location):
-                link = self._loading = await self._connected()
-                head = await self._head(link, "begin_load")
+                link = self._loading = await self._connected(STATEMENT_S)
+                head = await self._head(link, "begin_load", 0)
                 now_ms = int(head.now_s * 1000)
                 start, _ = await drive(link, begin_load(head.offset_s, now_ms))
                 self._cursor = await link.cursor(
@@ -165,9 +165,10 @@ class PostgresFollower:
         if self._asking is not None:
             self._asking.terminate()
 
-    async def _connected(self) -> Link:
-        """Return a new connection to a store of this program's schema."""
-        link = await connect(self._url, within_s=CONNECT_S, first=self._first)
+    async def _connected(self, statement_s: float) -> Link:
+        """Return a new connection to a store of this program's schema, for questions of so many seconds."""
+        within_s = min(CONNECT_S, CONNECTS_IN_ANSWERS * self._answer_s)
+        link = await connect(self._url, within_s=within_s, statement_s=statement_s, first=self._first)
         try:
             await link.script(queries("postgres")["begin_look"])
             await check_schema(link, self._url.location)
@@ -190,15 +191,14 @@ class PostgresFollower:
             with contextlib.suppress(RuntimeError):  # it has ended
                 caller.call_soon_threadsafe(self._stirred.set)
 
-    async def _head(self, link: Link, begin: str) -> _Head:
+    async def _head(self, link: Link, begin: str, known: int) -> _Head:
         """Open a snapshot and return where its history stands. Raises StoreError if that proves nothing."""
         texts = queries("postgres")
-        await link.script(texts[begin], within_s=POLL_STATEMENT_S)
+        await link.script(texts[begin])
         before = self._boot_clock()
-        rows = await link.rows(texts["follow_head"], within_s=POLL_STATEMENT_S)
-        ((number, change_id, standby, read_only, now_s),) = rows
+        ((number, known_id, standby, read_only, now_s),) = await link.rows(texts["follow_head"], (known,))
         if standby or read_only:
             raise StoreError(
                 f"the store {self._url.location} takes no writes, so that what it shows may be out of date"
             )
-        return _Head(number, change_id, now_s, now_s - before)
+        return _Head(number, known_id, now_s, now_s - before)

@@ -34,13 +34,15 @@ class Link:
     """A connection whose calls raise asyncpg's errors, or LinkError.
 
     Attributes:
+        statement_s: how long a call may take that says nothing else.
         expired: it was cut because an answer did not come in time.
         host: the server that answered; None: where libpq looks.
         idle_since: when it was last used, on the monotonic clock.
     """
 
-    def __init__(self, connection: Any, host: Host | None) -> None:
+    def __init__(self, connection: Any, host: Host | None, *, statement_s: float = STATEMENT_S) -> None:
         self._connection = connection
+        self.statement_s = statement_s
         self.expired = False
         self.host = host
         self.idle_since = time.monotonic()
@@ -88,7 +90,7 @@ class Link:
             self.terminate()
 
     async def _timed(self, work: Awaitable[T], within_s: float | None) -> T:
-        within_s = STATEMENT_S if within_s is None else within_s
+        within_s = self.statement_s if within_s is None else within_s
         watch = asyncio.get_running_loop().call_later(within_s, self._expire)
         try:
             return await work

@@ -195,8 +195,10 @@ DELETE FROM changes WHERE number <= $1
 SELECT change_counter.number, changes.id FROM change_counter
 LEFT JOIN changes ON changes.number = change_counter.number
 
--- name: change_id
-SELECT id FROM changes WHERE number = $1
+-- Where the history stands, and the id that it has for a number.
+
+-- name: change_head_and_id
+SELECT change_counter.number, changes.id FROM change_counter LEFT JOIN changes ON changes.number = $1
 
 -- name: changes_between
 SELECT number, id, kind, entity, at FROM changes WHERE number > $1 AND number <= $2 ORDER BY number

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gateway.store import operations as ops
-from gateway.store.base import DuplicateError, StoreError
+from gateway.store.base import ANSWER_S, DuplicateError, StoreError
 from gateway.store.engine import Engine
 from gateway.store.sqlite_files import close, connect, prepare, told_as_store_error, use_wal
 from gateway.store.sqlite_follow import SqliteFollower
@@ -71,8 +71,8 @@ class SqliteStore(Engine):
         finally:
             await self._in_thread(self._release)
 
-    def follow(self, boot_clock: Callable[[], float]) -> SqliteFollower:
-        """Return a reader for a key table, with a thread and a connection of its own."""
+    def follow(self, boot_clock: Callable[[], float], answer_s: float = ANSWER_S) -> SqliteFollower:
+        """Return a reader for a key table, with a thread and a connection of its own; a file answers."""
         return SqliteFollower(self._path, boot_clock)
 
     async def close(self) -> None:

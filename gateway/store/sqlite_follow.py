@@ -25,7 +25,7 @@ from gateway.store.base import (
     StoreError,
     Unchanged,
 )
-from gateway.store.following import begin_load, changes_after
+from gateway.store.following import begin_load, look_and_follow
 from gateway.store.sqlite_reading import SqliteReader
 from gateway.store.sqlite_steps import bound, drive
 from gateway.store.texts import queries
@@ -83,7 +83,7 @@ class SqliteFollower:
         version = int(connection.execute("PRAGMA data_version").fetchone()[0])
         if self._read_at == (generation, version, position):
             return Unchanged(self._offset())
-        outcome = drive(connection, "BEGIN", changes_after(position, build, self._offset()))
+        outcome = drive(connection, "BEGIN", look_and_follow(position, build, self._offset()))
         if isinstance(outcome, Delta) and not outcome.more:
             self._read_at = (generation, version, outcome.position)
         return outcome

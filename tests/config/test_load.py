@@ -232,6 +232,21 @@ def test_fresh_follows_poll_unless_said(write: Write) -> None:
     assert load_settings(write("propagation: {poll: 10s, fresh: 30s}")).freshness.fresh_s == 30.0
 
 
+@pytest.mark.parametrize(
+    ("said", "answer_s"),
+    [
+        ("{}", 3.0),
+        ("{poll: 500ms, bound: 3s}", 1.5),
+        ("{poll: 2s, fresh: 2100ms}", 0.5),
+        ("{poll: 30s}", 3.0),
+    ],
+)
+def test_a_silent_connection_is_given_up_while_the_table_is_about_fresh(
+    write: Write, said: str, answer_s: float
+) -> None:
+    assert load_settings(write(f"propagation: {said}")).propagation.answer_s == answer_s
+
+
 def test_single_upstream_makes_one_route_to_everything() -> None:
     settings = load_settings(flags={"--upstream": "http://127.0.0.1:9000/"})
     check_servable(settings)

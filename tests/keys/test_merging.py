@@ -104,7 +104,7 @@ class GatedStore:
         self.gate = Gate(store.follow(boot_clock))
         self.location = store.location
 
-    def follow(self, boot_clock: Callable[[], float]) -> Gate:
+    def follow(self, boot_clock: Callable[[], float], answer_s: float) -> Gate:
         return self.gate
 
 

@@ -10,8 +10,18 @@ from urllib.parse import urlsplit
 import pytest
 
 from gateway.keys.clock import boot_clock
-from gateway.store import postgres_follow, postgres_link
-from gateway.store.base import Delta, Follower, LiveRow, LoadStart, Position, Store, StoreError, Unchanged
+from gateway.store import postgres_follow
+from gateway.store.base import (
+    ANSWER_S,
+    Delta,
+    Follower,
+    LiveRow,
+    LoadStart,
+    Position,
+    Store,
+    StoreError,
+    Unchanged,
+)
 from gateway.store.urls import open_store
 from tests.faults.standby import Standby
 from tests.postgres import Server
@@ -23,9 +33,9 @@ PATIENCE_S = 20.0
 class Followed:
     """A store and a follower of it that has read everything there was at first."""
 
-    def __init__(self, url: str, clock: Callable[[], float] = boot_clock) -> None:
+    def __init__(self, url: str, clock: Callable[[], float] = boot_clock, answer_s: float = ANSWER_S) -> None:
         self.store: Store = open_store(url)
-        self.follower: Follower = self.store.follow(clock)
+        self.follower: Follower = self.store.follow(clock, answer_s)
         self.position = Position(0, "")
 
     async def begin(self) -> None:
@@ -169,23 +179,23 @@ async def test_after_a_restart_of_the_server_it_is_followed_and_heard_again(
 
 
 async def test_a_frozen_server_is_a_failed_read_and_thawed_it_is_followed_again(
-    alone: Followed, lone_postgres: Server, monkeypatch: pytest.MonkeyPatch
+    lone_postgres: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_follow, "POLL_STATEMENT_S", 0.3)
-    monkeypatch.setattr(postgres_follow, "CONNECT_S", 0.3)
-    monkeypatch.setattr(postgres_link, "STATEMENT_S", 0.3)
-    await alone.make()
-    await alone.follower.begin_load()
+    monkeypatch.setattr(postgres_follow, "STATEMENT_S", 0.8)
+    followed = Followed(lone_postgres.migrated_database(), answer_s=0.7)
+    await followed.begin()
+    await followed.make()
+    await followed.follower.begin_load()
     lone_postgres.freeze()
-    assert "did not answer within 0.3 s" in await alone.refusal()
-    assert "does not answer in time" in await alone.refusal()
-    with pytest.raises(StoreError, match="did not answer"):
-        await anext(alone.follower.batches(live_id))
+    assert "did not answer within 0.7 s" in await followed.refusal()
+    assert "does not answer in time" in await followed.refusal()
+    with pytest.raises(StoreError, match=r"did not answer within 0\.8 s"):
+        await anext(followed.follower.batches(live_id))
     with pytest.raises(StoreError, match="does not answer in time"):
-        await alone.follower.begin_load()
-    monkeypatch.undo()
+        await followed.follower.begin_load()
     lone_postgres.thaw()
-    assert len(await alone.new_keys()) == 1
+    assert len(await followed.new_keys()) == 1
+    await followed.close()
 
 
 async def test_a_server_that_was_made_read_only_proves_nothing(
