@@ -8,7 +8,9 @@ Promise: no counter that was shown falls, whoever ends and is started again.
 from __future__ import annotations
 
 import enum
+import operator
 from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 
 import msgspec
 from prometheus_client.core import Metric
@@ -16,6 +18,8 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 Labels = tuple[tuple[str, str], ...]
+Exact = int | float | Fraction
+"""Counters are whole numbers or fractions while they are added up; gauges are floats."""
 _ADDED = ("counter", "histogram")
 
 
@@ -36,10 +40,10 @@ class Across(enum.Enum):
     LEAST = "the lowest of the workers"
 
     @property
-    def join(self) -> Callable[[float, float], float]:
+    def join(self) -> Callable[[Exact, Exact], Exact]:
         """Return the function of two values."""
-        joins: dict[Across, Callable[[float, float], float]] = {
-            Across.SUM: float.__add__,
+        joins: dict[Across, Callable[[Exact, Exact], Exact]] = {
+            Across.SUM: operator.add,
             Across.MOST: max,
             Across.LEAST: min,
         }
@@ -104,7 +108,11 @@ class Totals(Collector):
         sums: dict[str, _Sum] = {}
         for families in self._latest.values():
             _add(sums, families.values())
-        _add(sums, (kept.family() for kept in self._departed.values()))
+        for name, departed in self._departed.items():
+            if name in sums:
+                sums[name].merge(departed)
+            else:
+                sums[name] = departed
         return (total.metric() for total in sums.values())
 
 
@@ -114,24 +122,35 @@ class _Sum:
     def __init__(self, family: Family) -> None:
         self._name, self._documentation, self._kind = family.name, family.documentation, family.kind
         self._across = Across.SUM if family.kind in _ADDED else GAUGES.get(family.name, Across.MOST)
-        self._values: dict[tuple[str, Labels], float] = {}
+        self._values: dict[tuple[str, Labels], Exact] = {}
 
     def add(self, family: Family) -> None:
-        values, join = self._values, self._across.join
         for name, labels, value in family.samples:
-            key = (name, labels)
-            values[key] = join(values[key], value) if key in values else value
+            self._join((name, labels), _exact(value) if self._kind in _ADDED else value)
 
-    def family(self) -> Family:
-        samples = tuple((name, labels, value) for (name, labels), value in self._values.items())
-        return Family(self._name, self._documentation, self._kind, samples)
+    def merge(self, other: _Sum) -> None:
+        """Add what another has added up of the same family."""
+        for key, value in other._values.items():
+            self._join(key, value)
+
+    def _join(self, key: tuple[str, Labels], value: Exact) -> None:
+        known = self._values.get(key)
+        self._values[key] = value if known is None else self._across.join(known, value)
 
     def metric(self) -> Metric:
         words = f" ({self._across.value})" if self._kind == "gauge" else ""
         metric = Metric(self._name, self._documentation + words, self._kind)
         for (name, labels), value in self._values.items():
-            metric.samples.append(Sample(name, dict(labels), value))
+            metric.samples.append(Sample(name, dict(labels), float(value)))
         return metric
+
+
+def _exact(value: float) -> Exact:
+    """Return a number whose sums do not depend on their order, which changes when a worker departs.
+
+    A counter that falls by a rounding has begun anew to Prometheus, and is counted twice.
+    """
+    return int(value) if value.is_integer() else Fraction(value)
 
 
 def _add(sums: dict[str, _Sum], families: Iterable[Family]) -> None:

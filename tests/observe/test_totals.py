@@ -111,11 +111,26 @@ def test_what_the_dead_have_counted_is_kept_and_their_moment_is_not() -> None:
     assert requests_in(shown(totals)) == 8
 
 
+def seconds(value: float) -> list[Family]:
+    return [Family("process_cpu_seconds", "CPU.", "counter", (("process_cpu_seconds_total", (), value),))]
+
+
+def test_no_counter_falls_by_a_rounding_when_workers_depart() -> None:
+    """To Prometheus the least fall is a start from zero, which counts everything twice."""
+    totals = Totals()
+    spent = {0: 0.1, 1: 0.2, 2: 0.3, 3: 0.7}
+    for worker, value_s in spent.items():
+        totals.tell(worker, seconds(value_s))
+    together = value(shown(totals), "process_cpu_seconds_total")
+    for worker in (3, 1, 0, 2):
+        totals.depart(worker)
+        assert value(shown(totals), "process_cpu_seconds_total") == together
+        totals.tell(worker, seconds(0.0))
+
+
 def test_numbers_told_in_part_replace_their_like_alone() -> None:
     totals = Totals()
-    totals.tell(
-        0, [Family("process_cpu_seconds", "CPU.", "counter", (("process_cpu_seconds_total", (), 2.0),))]
-    )
+    totals.tell(0, seconds(2.0))
     totals.tell(0, numbers(1))
     assert value(shown(totals), "process_cpu_seconds_total") == 2.0
 
