@@ -89,7 +89,11 @@ async def test_the_right_token_is_proven_and_told_who_writes_it_back(case: Case)
     assert case.counts == {"ok": 1}
 
 
-@pytest.mark.parametrize("verifier", ["", "nonsense", "$argon2id$v=19$m=8,t=1,p=1$AAAA", QUICK.hash("x")])
+@pytest.mark.parametrize(
+    "verifier",
+    ["", "nonsense", "$argon2id$v=19$m=8,t=1,p=1$AAAA", QUICK.hash("x")],
+    ids=["empty", "nonsense", "cut", "another token's"],
+)
 async def test_a_wrong_token_or_an_unreadable_string_proves_nothing(case: Case, verifier: str) -> None:
     cold = ColdKey(cold_key().key, b"locator", verifier)
     assert await case.asked(cold, TOKEN) is None
