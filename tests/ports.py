@@ -8,11 +8,12 @@ import socket
 
 # Below those that the system gives to whoever connects somewhere: none is taken between choice and use.
 _FIRST, _LAST = 12_000, 32_000
-# Of processes that share a run's tests each has a part of its own, and runs at once begin in different places.
+# Of processes that share a run's tests each has a part of its own; runs at once begin in different places.
 _sharers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 _part = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_run = os.getpid() if _sharers == 1 else os.getppid()
 _candidates = itertools.cycle(range(_FIRST + _part, _LAST, _sharers))
-for _ in range(os.getppid() * 61 % (_LAST - _FIRST)):
+for _ in range(_run * 61 % (_LAST - _FIRST)):
     next(_candidates)
 
 
