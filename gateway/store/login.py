@@ -10,15 +10,16 @@ from gateway.store.operations import recorded
 from gateway.store.steps import Query, Steps
 
 ENDED_KEPT_MS = 3_600_000
-"""How long a row outlives its token: replicas' clocks differ, though never by an hour."""
+"""How long a row outlives its token on the store's clock, by which `keep_up` drops it: the clocks of those
+who judge it may differ from that, though not by an hour."""
 
 
 def end_token(jti: str, user_id: str, expires_at: int, at: int, audit: AuditRow) -> Steps[bool]:
     """End a login token for good; tell whether this call did it.
 
-    ``expires_at`` is when it would have ended by itself. Rows of tokens that have are dropped along.
+    ``expires_at`` is when it would have ended by itself. Whoever ends one drops no rows of others: by a
+    clock that is ahead, tokens that were logged out and not yet ended would be let in again.
     """
-    yield Query("prune_ended_tokens", (at - ENDED_KEPT_MS,))
     done = yield Query("end_token", (jti, user_id, expires_at, at))
     if done:
         yield from recorded(audit)
