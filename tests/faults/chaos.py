@@ -38,6 +38,8 @@ class Chaos:
             f"gateway {number}": self._spoil_gateway,
             "database": self._spoil_database,
         }
+        if self._fleet.pooler is not None:
+            kinds["pooler"] = self._spoil_pooler
         if any(replica is self._fleet.replicas[number] for replica, _ in self._coming):
             del kinds[f"gateway {number}"]
         what = self._chance.choice([what for what in kinds if what not in self._open] or [""])
@@ -111,3 +113,12 @@ class Chaos:
                     self._fleet.database,
                 )
                 return lambda: None
+
+    def _spoil_pooler(self, number: int) -> Callable[[], object]:
+        pooler = self._fleet.pooler
+        assert pooler is not None
+        if self._chance.random() < 0.5:
+            pooler.freeze()
+            return pooler.thaw
+        pooler.kill()
+        return pooler.start

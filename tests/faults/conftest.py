@@ -56,7 +56,9 @@ def file_worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lender[Fil
 def fleets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lender[Fleet]]:
     def start(stack: contextlib.ExitStack) -> Fleet:
         server = stack.enter_context(contextlib.closing(Server()))
-        return stack.enter_context(running(Fleet(tmp_path_factory.mktemp("fleet"), server)))
+        fleet = Fleet(tmp_path_factory.mktemp("fleet"), server)
+        stack.callback(lambda: fleet.server.close())  # it may be another one by then
+        return stack.enter_context(running(fleet))
 
     yield from lender(start)
 

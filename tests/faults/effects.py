@@ -50,7 +50,9 @@ async def _measured(world: World, changes: int) -> Effects:
     for _ in range(changes):
         token = await world.writers.make()
         assert token is not None, "the store is out"
-        world.truth.keep(token)  # before the next turn of the loop: whoever else revokes it hides its being made
+        world.truth.keep(
+            token
+        )  # before the next turn of the loop: whoever else revokes it hides its being made
         found.made += await _shown(world, token, 200)
         assert await world.writers.revoke(token), "the store is out"
         found.revoked += await _shown(world, token, 401)

@@ -78,7 +78,7 @@ class FileWorld(World):
 def accepted(pid: int, port: int) -> set[int]:
     """Return the far ends' ports of the connections to ``port`` that a process has accepted."""
     try:
-        held = {os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")}
+        held = _open_files(pid)
         lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
     except OSError:
         return set()
@@ -88,4 +88,13 @@ def accepted(pid: int, port: int) -> set[int]:
         inode = rest[5]
         if state == ESTABLISHED and int(here.split(":")[1], 16) == port and f"socket:[{inode}]" in held:
             found.add(int(there.split(":")[1], 16))
+    return found
+
+
+def _open_files(pid: int) -> set[str]:
+    """Return what a process has open; what it closes meanwhile is left out. Raises OSError."""
+    found = set()
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found.add(os.readlink(f"/proc/{pid}/fd/{name}"))
     return found

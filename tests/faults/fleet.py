@@ -18,6 +18,8 @@ from tests.faults.stage import Stage
 from tests.faults.watching import BOUND
 from tests.faults.world import SEED, World, settings
 from tests.faults.writers import Writers
+from tests.pooler import Pooler
+from tests.ports import free_port
 from tests.postgres import PASSWORD, USER, Server, migrated, programs
 
 DATABASE = "judged"
@@ -26,9 +28,15 @@ EACH = 4
 
 
 class Fleet(World):
-    """A world whose store is ``server``'s database."""
+    """A world whose store is ``server``'s database.
+
+    The last gateway knows one address of it. The others know three hosts: first one that is dead, then
+    the place of a standby, where there is none as yet.
+    """
 
     database = DATABASE
+    pooler: Pooler | None = None
+    """What leads to the server; None: the gateways' lines do."""
 
     def __init__(
         self,
@@ -45,10 +53,11 @@ class Fleet(World):
         backend = Backend(stage)
         url = migrated(server.create_database(DATABASE))
         self.proxies = [PostgresProxy(stage, ("127.0.0.1", server.port)) for _ in environments]
+        self.silent, self.spare = (PostgresProxy(stage, ("127.0.0.1", free_port())) for _ in range(2))
         replicas = [
             Replica(
                 directory / f"gateway{number}",
-                f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{proxy.port}/{DATABASE}?sslmode=disable",
+                self.url_of(proxy.port, alone=number == len(environments) - 1),
                 backend.port,
                 settings(bound) | dict(more or {}),
                 environment=environment,
@@ -56,6 +65,12 @@ class Fleet(World):
             for number, (proxy, environment) in enumerate(zip(self.proxies, environments, strict=True))
         ]
         super().__init__(stage, backend, replicas, url, bound)
+
+    def url_of(self, port: int, *, alone: bool = False) -> str:
+        """Return a URL that names the server at a port: ``alone``, or as the last of three hosts."""
+        ports = [port] if alone else [self.silent.port, self.spare.port, port]
+        hosts = ",".join(f"127.0.0.1:{each}" for each in ports)
+        return f"postgresql://{USER}:{PASSWORD}@{hosts}/{DATABASE}?sslmode=disable"
 
     @contextlib.contextmanager
     def others_write(self, kind: type[PostgresStore], count: int) -> Iterator[None]:
@@ -79,6 +94,31 @@ class Fleet(World):
                 yield
             finally:
                 self.stage.run(end())
+
+    @contextlib.contextmanager
+    def pooled(self) -> Iterator[Pooler]:
+        """Lead gateways and writers to the server by way of a transaction pooler meanwhile."""
+        with contextlib.closing(Pooler(self.server)) as pooler:
+            self._lead_to(pooler.port, pooler.url(self.server.url(DATABASE)))
+            self.pooler = pooler
+            try:
+                yield pooler
+            finally:
+                self.pooler = None
+                self._lead_to(self.server.port, self.server.url(DATABASE))
+
+    def succeeded_by(self, server: Server) -> None:
+        """Have this server in the place of the one that there was, which has ended."""
+        self.spare.lead_to(("127.0.0.1", self.server.port))
+        self.server.close()
+        self.server = server
+        self._lead_to(server.port, server.url(DATABASE))
+
+    def _lead_to(self, port: int, url: str) -> None:
+        """Lead the gateways to a port, and the writers to the same database there."""
+        for proxy in self.proxies:
+            proxy.lead_to(("127.0.0.1", port))
+        self.write_to(url)
 
     def head(self) -> int:
         """Return how many changes the store has seen."""
@@ -109,7 +149,7 @@ class Fleet(World):
     def close(self) -> None:
         """Stop everything but the server."""
         faults = self.stop_replicas()
-        for proxy in self.proxies:
+        for proxy in (*self.proxies, self.silent, self.spare):
             proxy.close()
         self.close_rest()
         assert not faults, "\n".join(faults)

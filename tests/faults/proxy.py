@@ -40,6 +40,7 @@ class PostgresProxy:
         self.delay_s = 0.0
         self.without_notifications = False
         self.dropped = 0
+        self.notified = 0
         self.links: set[_Link] = set()
         self._stage = stage
         self._server = stage.run(self._listen())
@@ -179,9 +180,11 @@ class _Link:
             end = 1 + struct.unpack_from("!i", self._unread, 1)[0]
             if len(self._unread) < end:
                 break
-            if self._unread[0] == NOTIFICATION and self.proxy.without_notifications:
+            is_notification = self._unread[0] == NOTIFICATION
+            if is_notification and self.proxy.without_notifications:
                 self.proxy.dropped += 1
             else:
+                self.proxy.notified += is_notification
                 passed += self._unread[:end]
             del self._unread[:end]
         if passed and (self.proxy.delay_s or self._late):

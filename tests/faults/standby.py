@@ -33,6 +33,12 @@ class Standby(Server):
         end = self._primary.sql("SELECT pg_current_wal_lsn()")
         _wait_for(self, f"SELECT pg_last_wal_replay_lsn() >= '{end}'")
 
+    def be_awaited(self) -> None:
+        """Have the primary acknowledge no commit from now on that is not here too."""
+        self._primary.configure({"synchronous_standby_names": "*"})
+        self._primary.reload()
+        _wait_for(self._primary, "SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync'")
+
     def fall_behind(self) -> None:
         """Hear no more of the primary."""
         self.configure({"primary_conninfo": ""})

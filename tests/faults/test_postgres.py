@@ -67,6 +67,22 @@ def test_a_reading_is_as_old_as_its_beginning_however_late_it_ends(fleet: Fleet)
         fleet.proxies[1].delay_answers(0)
 
 
+def test_behind_a_transaction_pooler_the_poll_makes_up_for_what_is_not_heard(fleet: Fleet) -> None:
+    with fleet.trial(), fleet.pooled() as pooler:
+        # A connection of the pooler's has been told to LISTEN: what it hears reaches hardly anybody.
+        heard, head = [proxy.notified for proxy in fleet.proxies], fleet.head()
+        fleet.wait_tried(now())
+        some = (fleet.head() - head) / 2
+        assert all(proxy.notified - before < some for proxy, before in zip(fleet.proxies, heard, strict=True))
+        with fleet.unread():
+            pooler.kill()
+            pooler.start()
+            fleet.calm()
+            pooler.freeze()
+            fleet.wait_stale(revoking=False)
+            pooler.thaw()
+
+
 def test_while_the_database_is_stopped_known_keys_are_served_up_to_the_bound(fleet: Fleet) -> None:
     with fleet.trial(), fleet.unread():
         fleet.server.stop()
@@ -153,8 +169,9 @@ def test_a_restored_backup_is_the_truth(fleet: Fleet, overtaken: bool) -> None:
 
 def test_faults_of_any_kind_in_any_order_let_no_wrong_answer_through(fleet: Fleet) -> None:
     chance = random.Random(SEED)
-    chaos = Chaos(fleet, chance)
-    with fleet.trial(), fleet.unread():
+    pooled = fleet.pooled() if chance.random() < 0.5 else contextlib.nullcontext()
+    with fleet.trial(), fleet.unread(), pooled:
+        chaos = Chaos(fleet, chance)
         try:
             for _ in range(STEPS):
                 chaos.step()
@@ -162,6 +179,29 @@ def test_faults_of_any_kind_in_any_order_let_no_wrong_answer_through(fleet: Flee
         finally:
             print(*chaos.told, sep="\n")
             chaos.calm()
+
+
+def test_a_failover_to_a_host_that_the_url_names_loses_nothing_and_needs_nobody(fleet: Fleet) -> None:
+    standby = Standby(fleet.server)
+    with contextlib.ExitStack() as unless_taken, fleet.trial():
+        unless_taken.callback(standby.close)
+        standby.be_awaited()
+        fleet.silent.hold()
+        fleet.spare.lead_to(("127.0.0.1", standby.port))
+        # They too find their way past the one that says nothing, and the one that takes no writes.
+        fleet.write_to(fleet.url_of(fleet.server.port))
+        fleet.calm()
+        with fleet.unread():
+            fleet.server.kill()
+            standby.promote()
+            fleet.proxies[-1].lead_to(("127.0.0.1", standby.port))
+            promoted, done = now(), fleet.writers.done
+            for number in range(len(fleet.replicas)):
+                fleet.until(lambda number=number: fleet.is_fresh(number, promoted), "it finds no primary")
+            fleet.until(lambda: fleet.writers.done > done + 10, "the writers find no primary")
+        fleet.silent.release()
+        fleet.succeeded_by(standby)
+        unless_taken.pop_all()
 
 
 def test_a_failover_that_loses_commits_is_the_truth_and_a_standby_proves_nothing(fleet: Fleet) -> None:
