@@ -102,11 +102,14 @@ class Link:
             # A server that ends takes leave unasked; asyncpg then waits for the end, and takes no question.
             self.terminate()
             raise LinkError("the connection was lost") from None
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, AttributeError) as error:
             if self.expired:
                 raise LinkError(f"it did not answer within {within_s:g} s") from None
             if isinstance(error, OSError):
                 raise LinkError(of_system(error)) from None
+            if isinstance(error, AttributeError) and self.closed:
+                # asyncpg asks in several steps, and finds nothing where one ended meanwhile.
+                raise LinkError("the connection was lost") from None
             raise
         finally:
             watch.cancel()

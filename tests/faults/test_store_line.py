@@ -7,6 +7,7 @@ import struct
 import time
 from collections.abc import AsyncIterator, Iterator
 
+import asyncpg
 import pytest
 
 from gateway.keys.clock import boot_clock
@@ -66,3 +67,20 @@ async def test_a_server_that_takes_leave_of_a_follower_is_followed_on_a_new_conn
                 assert time.monotonic() < deadline
     finally:
         await follower.close()
+
+
+async def test_a_connection_that_ends_between_the_steps_of_a_question_is_told_as_lost(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = asyncpg.Connection._get_statement
+
+    async def prepare_and_end(self: asyncpg.Connection, *args: object, **options: object) -> object:
+        prepared = await prepare(self, *args, **options)
+        self.terminate()  # as whoever waited too long does, in the very turn in which the answer comes
+        return prepared
+
+    with monkeypatch.context() as patched:
+        patched.setattr(asyncpg.Connection, "_get_statement", prepare_and_end)
+        with pytest.raises(StoreError, match="the connection was lost"):
+            await store.tenants()
+    assert await store.tenants()
