@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.conftest import Start
 from tests.deploy.manifests import ROOT, manifests, ports, program
 from tests.wire.product import Product
 
@@ -53,5 +54,11 @@ def test_scrapes_find_the_ops_port_of_the_manifest() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"gateway_[a-z_]+", RULES.read_text()))))
-def test_metrics_of_the_alerts_exist(name: str, gateway: Product) -> None:
-    assert re.search(rf"^# TYPE {name} ", gateway.ops("/metrics")[1], re.M), name
+def test_metrics_of_the_alerts_exist(name: str, paired: Product) -> None:
+    assert re.search(rf"^# TYPE {name} ", paired.ops("/metrics")[1], re.M), name
+
+
+@pytest.fixture(scope="module")
+def paired(start_shared: Start) -> Product:
+    """A gateway of two workers, which has all the metrics that there are."""
+    return start_shared({"workers": 2})
