@@ -1,14 +1,15 @@
 """What runs in the control process: the control API until the gateway that started it is gone.
 
-It reads its settings from standard input, says there on standard output that it serves or in one
-sentence why it does not, and ends when standard input does. Signals are for the gateway, which gets
-the same ones.
+It reads its settings from standard input, says on standard output that it serves or in one sentence
+why it does not, answers a line with a line, and ends when standard input does. Signals are for the
+gateway, which gets the same ones.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import os
 import pickle
@@ -19,7 +20,7 @@ import time
 
 from gateway.app.building import open_the_store
 from gateway.app.control import serve_control
-from gateway.app.control_process import READY
+from gateway.app.control_process import HERE, READY
 from gateway.app.errors import StartError
 from gateway.app.loop import run_loop
 from gateway.config.settings import Settings
@@ -39,6 +40,8 @@ def main() -> None:
     """Serve on the listening socket whose descriptor is the first argument."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    # SIGABRT, by which who is stuck is ended, then tells where.
+    faulthandler.enable()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="gateway: %(message)s")
     os.nice(NICENESS)
     size = int.from_bytes(sys.stdin.buffer.read(8), "big")
@@ -57,16 +60,17 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
         data_path = DataPath(lambda: _snapshot(settings, digester), boot_clock)
         await serve_control(settings, store, digester, listener, data_path, stack)
         _say(READY)
-        await _end_of_input()
+        await _answer_until_the_end()
     return 0
 
 
-async def _end_of_input() -> None:
-    """Wait until whoever started this process is gone, or wants it to end."""
+async def _answer_until_the_end() -> None:
+    """Answer whoever started this process, a line for a line, until it is gone or wants this to end."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     pipe, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    await reader.read()
+    while await reader.readline():
+        _say(HERE)
     pipe.close()
 
 

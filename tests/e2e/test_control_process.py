@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import resource
 import signal
 import socket
 import threading
@@ -73,6 +74,18 @@ def test_the_api_is_back_after_its_process_was_killed_and_no_caller_noticed(prod
         assert ask(running.control_port, "GET", "/api/1/api-keys", key)[0] == 200
         assert by_and_by(lambda: len(children(running.process.pid)) == 1, 5)
     assert running.stderr.count("the control API ended with code -9 and is started again") == 2
+
+
+def test_the_api_is_back_after_no_process_could_be_made_for_a_while(product: Start) -> None:
+    running = product(control=True)
+    control, pid = control_of(running), running.process.pid
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    used = max(map(int, os.listdir(f"/proc/{pid}/fd"))) + 1
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (used, limits[1]))
+    os.kill(control, signal.SIGKILL)
+    assert by_and_by(lambda: "control API cannot be served: its process" in running.stderr, 10)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    assert ask(running.control_port, "GET", "/api/1/api-keys", running.keys.editor)[0] == 200
 
 
 def test_it_ends_with_a_gateway_that_was_killed(product: Start) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import pickle
-import signal
 import socket
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable
 
 import msgspec
 
-from gateway.app.children import program
+from gateway.app.children import LAST_WORD_S, end_stuck, program, start
 from gateway.app.workers.channel import Channel
 from gateway.app.workers.messages import Accept, Ask, Brief, FromWorker, Leaving, Refused, Report, ToWorker
 from gateway.app.workers.sharing import Standing
@@ -25,8 +24,6 @@ STUCK_S = 5.0
 """One that has not answered for so long will not; callers have waited long enough."""
 START_S = 60.0
 """One that has not started by then will not. A busy machine takes seconds to start several at once."""
-LAST_WORD_S = 1.0
-"""How long one that is being ended may take to say where it was stuck."""
 _DECODER = msgspec.msgpack.Decoder(FromWorker)
 
 
@@ -60,14 +57,14 @@ class WorkerProcess:
 
     async def start(self, brief: Brief) -> None:
         """Start the process, and tell it what it needs to know."""
-        ours, its = socket.socketpair()
-        with its:
-            self._process = await asyncio.create_subprocess_exec(
-                *program("gateway.app.workers.main", str(its.fileno())),
+        with contextlib.ExitStack() as stack:
+            ours, its = map(stack.enter_context, socket.socketpair())
+            self._process = await start(
+                program("gateway.app.workers.main", str(its.fileno())),
                 stdin=DEVNULL,
                 pass_fds=(its.fileno(), brief.log_lock, *brief.sockets),
             )
-        await self._channel.open(ours)
+            await self._channel.open(socket.socket(fileno=ours.detach()))
         # By a socket: the settings hold the pepper.
         self._channel.send_bytes(pickle.dumps(brief))
 
@@ -140,15 +137,10 @@ class WorkerProcess:
         return self._silent_s >= (START_S if self.report is None else STUCK_S)
 
     async def kill(self) -> None:
-        """End it, though it does not listen: by a signal that has it say where it is stuck, then by force."""
+        """End it, though it does not listen."""
         assert self._process is not None
         self.stuck = True
-        for number in (signal.SIGABRT, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._process.wait(), LAST_WORD_S)
-                return
+        await end_stuck(self._process)
 
     # -- What it says.
 
