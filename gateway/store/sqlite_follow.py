@@ -68,7 +68,7 @@ class SqliteFollower:
                 yield batch
         finally:
             await self._loads.rest()
-            self._cursor = None
+            self._end_statement()
 
     async def close(self) -> None:
         """Close the connections and let the threads go."""
@@ -89,6 +89,7 @@ class SqliteFollower:
         return outcome
 
     def _begin_load(self, connection: sqlite3.Connection) -> LoadStart:
+        self._end_statement()
         connection.execute("BEGIN")
         now_ms = int(time.time() * 1000)
         start = drive(connection, None, begin_load(self._offset(), now_ms))
@@ -100,6 +101,16 @@ class SqliteFollower:
         if self._cursor is None:
             raise StoreError(f"no load of the store {self._path} is under way")
         return [build(LiveRow(*row)) for row in self._cursor.fetchmany(LOAD_BATCH)]
+
+    def _end_statement(self) -> None:
+        """End the statement of a load that was not read to its end.
+
+        While it is open SQLite keeps its snapshot beyond any ROLLBACK, and what is read next would be as
+        old as that, but dated anew.
+        """
+        cursor, self._cursor = self._cursor, None
+        if cursor is not None:
+            cursor.close()
 
     def _offset(self) -> float:
         # The embedded store has no clock of its own: it is this machine's.

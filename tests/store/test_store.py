@@ -235,6 +235,18 @@ async def test_a_load_is_one_snapshot_and_leaves_out_what_ended_long_ago(store: 
     await follower.close()
 
 
+async def test_a_load_that_begins_anew_reads_what_was_changed_since_the_last_one_began(store: Store) -> None:
+    keys = [a_key(), a_key()]
+    await store.bulk_insert(keys, ACTOR)
+    follower = store.follow(boot_clock)
+    before = (await follower.begin_load()).position
+    await store.revoke_key(keys[1].id, now_ms(), "ann", audit("key.revoke", "key", keys[1].id))
+    assert (await follower.begin_load()).position.number == before.number + 1
+    rows = [row async for batch in follower.batches(lambda row: row) for row in batch]
+    assert {row.id: row.revoked_at is not None for row in rows} == {keys[0].id: False, keys[1].id: True}
+    await follower.close()
+
+
 async def test_concurrent_inserts_number_without_gaps(store: Store) -> None:
     keys = [a_key() for _ in range(30)]
     made = await asyncio.gather(*(store.insert_key(key, audit_of(key)) for key in keys))
