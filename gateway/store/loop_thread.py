@@ -29,11 +29,19 @@ class LoopThread:
         self._closed = False
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return what ``work`` returns; it is cancelled with its caller. Raises ThreadEndedError."""
+        """Return what ``work`` returns; it is cancelled with its caller.
+
+        Raises ThreadEndedError, and OSError where there are no descriptors left to begin with.
+        """
         if self._closed:
             work.close()
             raise ThreadEndedError
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._started()))
+        try:
+            loop = self._started()
+        except BaseException:
+            work.close()
+            raise
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
 
     async def close(self) -> None:
         """Cancel what runs and end the thread; safe to call twice."""
@@ -48,12 +56,20 @@ class LoopThread:
         if self._loop is None:
             ready: Future[asyncio.AbstractEventLoop] = Future()
             # A daemon: whoever forgets to close it can still end.
-            self._thread = threading.Thread(
-                target=asyncio.run, args=(self._main(ready),), name=self._name, daemon=True
-            )
+            self._thread = threading.Thread(target=self._run, args=(ready,), name=self._name, daemon=True)
             self._thread.start()
             self._loop = ready.result()
         return self._loop
+
+    def _run(self, ready: Future[asyncio.AbstractEventLoop]) -> None:
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._main(ready))
+        except BaseException as error:
+            if ready.done():
+                raise
+            # Whoever started the thread waits for this, and nothing else goes on meanwhile.
+            ready.set_exception(error)
 
     async def _main(self, ready: Future[asyncio.AbstractEventLoop]) -> None:
         self._stop = asyncio.Event()

@@ -34,7 +34,7 @@ from gateway.store.base import (
 from gateway.store.following import begin_load, changes_after
 from gateway.store.loop_thread import LoopThread, ThreadEndedError
 from gateway.store.postgres_connect import CONNECT_S, connect
-from gateway.store.postgres_errors import told_as_store_error
+from gateway.store.postgres_errors import sentence, told_as_store_error
 from gateway.store.postgres_link import STATEMENT_S, Link, drive
 from gateway.store.postgres_migrate import check_schema
 from gateway.store.postgres_url import Host, PostgresUrl
@@ -111,6 +111,8 @@ class PostgresFollower:
             return await self._thread.run(work)
         except ThreadEndedError:
             raise StoreError(f"the store {self._url.location} is no longer followed") from None
+        except OSError as error:
+            raise StoreError(f"the store {self._url.location} {sentence(error)}") from None
 
     async def _poll(self, position: Position, build: Callable[[LiveRow], T]) -> Unchanged | Delta[T] | Reload:
         link = self._asking
