@@ -34,7 +34,7 @@ from gateway.store.base import (
 from gateway.store.following import begin_load, changes_after
 from gateway.store.loop_thread import LoopThread, ThreadEndedError
 from gateway.store.postgres_connect import CONNECT_S, connect
-from gateway.store.postgres_errors import sentence, told_as_store_error
+from gateway.store.postgres_errors import LinkError, sentence, told_as_store_error
 from gateway.store.postgres_link import STATEMENT_S, Link, drive
 from gateway.store.postgres_migrate import check_schema
 from gateway.store.postgres_url import Host, PostgresUrl
@@ -199,6 +199,10 @@ class PostgresFollower:
         await link.script(texts[begin])
         before = self._boot_clock()
         ((number, known_id, standby, read_only, now_s),) = await link.rows(texts["follow_head"], (known,))
+        if self._boot_clock() - before > link.statement_s:
+            # The machine slept on the question: the server's clock would be taken for so much later, and
+            # keys for expired, since the time that ends a call does not pass meanwhile.
+            raise LinkError("the machine stood still while it answered")
         if standby or read_only:
             raise StoreError(
                 f"the store {self._url.location} takes no writes, so that what it shows may be out of date"

@@ -286,6 +286,29 @@ async def test_the_clocks_difference_is_taken_so_that_nothing_ends_late(postgres
     await found.close()
 
 
+async def test_an_answer_over_which_the_machine_slept_tells_no_time(postgres_url: str) -> None:
+    """Keys would be taken for expired that end hours from now."""
+    slept_s = 0.0
+
+    def clock() -> float:
+        return boot_clock() + slept_s
+
+    found = Followed(postgres_url, clock)
+    await found.begin()
+    link = found.follower._asking  # type: ignore[attr-defined]
+    rows = link.rows
+
+    async def asleep(*args: object) -> object:
+        nonlocal slept_s
+        slept_s += 8 * 3600
+        return await rows(*args)
+
+    link.rows = asleep
+    assert "stood still" in await found.refusal()
+    assert isinstance(await found.follower.poll(found.position, live_id), Unchanged)
+    await found.close()
+
+
 async def test_a_follower_that_was_closed_says_so(followed: Followed) -> None:
     await followed.follower.close()
     assert "no longer followed" in await followed.refusal()
