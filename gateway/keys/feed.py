@@ -24,6 +24,9 @@ from gateway.store.base import ANSWER_S, Follower, Reload, Store, StoreError
 POLL_S = 2.0
 GATHER_S = 0.02
 """How long changes may gather behind others: a thousand a second cost fifty reads, not a thousand."""
+RETRY_S = 0.2
+"""How long a failed read is not tried again, whatever is heard: cutting its connection is heard too, and a
+server that refuses would be connected to a hundred times a second."""
 SWEEP_INTERVAL_S = 3600.0
 _LOADS_A_SYNC = 3
 
@@ -151,6 +154,8 @@ class Feed:
         try:
             if self._moved:
                 await asyncio.sleep(GATHER_S)
+            elif not self.store_up:
+                await asyncio.sleep(RETRY_S)
             await self._follower.changed(self._poll_s)
         except Exception as error:
             self._failed(error)

@@ -9,8 +9,9 @@ import pytest
 
 from gateway.core.model import KeyTable
 from gateway.keys.clock import boot_clock
-from gateway.keys.feed import Feed
+from gateway.keys.feed import RETRY_S, Feed
 from gateway.store.base import Store
+from gateway.store.upkeep import keep_up
 from gateway.store.urls import open_store
 from tests.keys.test_feed import DIGESTER, added, is_revoked, knows, revoked, until
 from tests.postgres import Server, database_name, migrated
@@ -116,6 +117,21 @@ async def test_a_load_goes_on_beside_a_revocation(
     assert len(table.by_digest) == 1000
     assert is_revoked(table, keys[0])
     assert is_revoked(table, keys[-1])
+
+
+async def test_a_server_that_refuses_is_not_asked_again_and_again(
+    store: Store, postgres_server: Server, postgres_url: str, feed_of: Callable[..., Feed]
+) -> None:
+    feed = feed_of(store, poll_s=FAR_S)
+    feed.start()
+    await feed.synced.wait()
+    database = postgres_url.rpartition("/")[2]
+    await asyncio.to_thread(postgres_server.sql, "ALTER TABLE api_keys OWNER TO postgres", database)
+    await store.write(keep_up(0))
+    await until(lambda: feed.failed_reads > 1, 5)
+    failed, began = feed.failed_reads, boot_clock()
+    await asyncio.sleep(3 * RETRY_S)
+    assert feed.failed_reads - failed <= (boot_clock() - began) / RETRY_S + 1
 
 
 async def test_a_server_that_restarts_is_followed_again_without_another_load(
