@@ -117,22 +117,26 @@ class KeptPlace(msgspec.Struct, frozen=True):
         """Judge the age. Raises KeptFileError."""
         now, oldest_s = self.clock(), self.freshness.bound_s + self.freshness.grace_s
         if self.boot is not None and sync.boot == self.boot:
-            age = now - sync.synced_at
-            if age < 0:
+            age_s = now - sync.synced_at
+            if age_s < 0:
                 raise KeptFileError(f"the kept table {self.path} is dated in the future")
-            if age > oldest_s:
-                raise KeptFileError(
-                    f"the kept table {self.path} is {age:.0f} s old, more than {oldest_s:g} s"
-                )
+            self._check_age(age_s, oldest_s)
             return Dated(sync.synced_at, sync.offset_s, guessed=False)
         if self.freshness.grace_s <= 0:
             raise KeptFileError(
                 f"nothing proves the age of the kept table {self.path}, since it is of another start of the"
                 " machine (propagation.outage_grace would let it be used)"
             )
-        # The store's clock cannot have gone back behind what was read of it.
-        at_least_s = sync.offset_s + sync.synced_at
-        return Dated(now - self.freshness.bound_s, max(self.wall(), at_least_s) - now, guessed=True)
+        # The store's clock cannot have gone back behind what was read of it. A wall clock proves nothing
+        # young, but what is old by it is not believed.
+        read_at_s, wall_s = sync.offset_s + sync.synced_at, self.wall()
+        age_s = max(self.freshness.bound_s, wall_s - read_at_s)
+        self._check_age(age_s, oldest_s)
+        return Dated(now - age_s, max(wall_s, read_at_s) - now, guessed=True)
+
+    def _check_age(self, age_s: float, oldest_s: float) -> None:
+        if age_s > oldest_s:
+            raise KeptFileError(f"the kept table {self.path} is {age_s:.0f} s old, more than {oldest_s:g} s")
 
     def _dated_anew(self, sync: Sync, dated: Dated, file: KeptFile) -> Sync:
         """Write down that the grace has begun, so that the next start does not begin it again."""

@@ -434,10 +434,10 @@ async def test_after_another_start_a_grace_is_had_once(kept: Written) -> None:
     rule = Freshness(300, 5, 600)
     later = Clock()
     later.now = 20.0
-    again = place(kept.path, later, boot="boot two", freshness=rule, wall=lambda: 1e9 + 5000)
+    again = place(kept.path, later, boot="boot two", freshness=rule, wall=lambda: 1e9 + 1100)
     found = await again.read()
     assert found.dated.synced_at == 20 - 300
-    assert found.dated.offset_s == 1e9 + 5000 - 20
+    assert found.dated.offset_s == 1e9 + 1100 - 20
     table, _ = await restored(found)
     assert rule.state(table, later.now + 0.001) == "grace"
     assert rule.state(table, later.now + 599) == "grace"
@@ -447,6 +447,20 @@ async def test_after_another_start_a_grace_is_had_once(kept: Written) -> None:
     assert (await again.read()).dated.synced_at == 20 - 300
     later.now += 101
     assert "is 901 s old" in await refused(again)
+
+
+async def test_after_another_start_what_is_old_by_the_wall_clock_has_that_much_less_grace(
+    kept: Written,
+) -> None:
+    later = Clock()
+    later.now = 20.0
+
+    def started(age_s: float) -> KeptPlace:
+        rule = Freshness(300, 5, 600)
+        return place(kept.path, later, boot=f"b {age_s}", freshness=rule, wall=lambda: 1e9 + 1000 + age_s)
+
+    assert "is 901 s old, more than 900 s" in await refused(started(901))
+    assert (await started(700).read()).dated == (20 - 700, 1e9 + 1700 - 20, True)
 
 
 async def test_a_wall_clock_that_was_set_back_brings_no_expired_key_to_life(kept: Written) -> None:
