@@ -203,6 +203,21 @@ def test_who_waits_at_a_killed_worker_is_answered_by_another(
     all_serve(pair, 2)
 
 
+def test_who_calls_while_all_workers_are_gone_waits_for_those_that_have_keys(
+    pair: Product, backend: Backend, path: str
+) -> None:
+    with contextlib.ExitStack() as stack:
+        victims = workers_of(pair)
+        for victim in victims:
+            os.kill(victim, signal.SIGKILL)
+        eventually(lambda: not any(map(alive, victims)))
+        clients = [stack.enter_context(Client(pair.port, timeout=15)) for _ in range(40)]
+        for client in clients:
+            client.send(get(path, key=pair.keys.viewer))
+        assert [client.response().status for client in clients] == [200] * 40
+    all_serve(pair, 2)
+
+
 def test_a_worker_that_is_asked_to_end_loses_no_request(pair: Product, backend: Backend, path: str) -> None:
     backend.on(path, _little)
     before = pair.metric(TOTAL)

@@ -57,7 +57,6 @@ async def serve_with_workers(
             stack.push_async_callback(control.stop)
             await control.start(patient=not migrated)
         await either(supervisor.all_synced(), ending.asked.wait(), within_s=FIRST_SYNC_S)
-        supervisor.serve_anyway()
         on_ready(served_at(settings, listeners, location))
         await ending.asked.wait()
         await either(_drain(supervisor, settings, listeners, ending.delay_s), ending.asked_again.wait())

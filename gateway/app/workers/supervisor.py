@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from gateway.app.errors import StartError
+from gateway.app.waiting import FIRST_SYNC_S
 from gateway.app.workers.messages import Brief, Drain, End, Finish, FromWorker, Leave, Report
 from gateway.app.workers.process import STUCK_S, TICK_S, WorkerProcess
 from gateway.app.workers.sharing import Standing, shared_out
@@ -50,7 +51,7 @@ class Supervisor:
         self.draining = asyncio.Event()
         self.shares = shares
         self._brief = brief
-        self._patient = True
+        self._unsynced_since: float | None = None
         self._finishing = False
         self._change = asyncio.Event()
         self._keepers: list[asyncio.Task[None]] = []
@@ -69,6 +70,7 @@ class Supervisor:
         if (refusal := self._refusal()) is not None:
             raise StartError(refusal)
         self.started = True
+        self._unsynced_since = boot_clock()
         self._arrange()
 
     def _refusal(self) -> str | None:
@@ -78,10 +80,17 @@ class Supervisor:
         """Wait until each worker has loaded the keys."""
         await self._until(lambda: all(p and p.report and p.report.synced for p in self.places))
 
-    def serve_anyway(self) -> None:
-        """Have callers accepted even where no worker has keys: they have waited long enough."""
-        self._patient = False
-        self._arrange()
+    def _patient(self) -> bool:
+        """Tell whether callers are to wait for the keys: at first, and where all who had them are gone.
+
+        Not for long: then they are told why they are refused.
+        """
+        there = (p for _, p in self._alive() if p.standing is not Standing.OUT)
+        if any(p.report and p.report.synced for p in there):
+            self._unsynced_since = None
+        elif self._unsynced_since is None:
+            self._unsynced_since = boot_clock()
+        return self._unsynced_since is not None and boot_clock() - self._unsynced_since < FIRST_SYNC_S
 
     # -- The life of a worker.
 
@@ -159,7 +168,7 @@ class Supervisor:
             if process.wants_to_leave and not process.leaving and not self.draining.is_set():
                 process.leaving = Standing.SERVES in others
                 standings[place] = Standing.OUT if process.leaving else standings[place]
-        wanted = shared_out(self.shares, standings, patient=self._patient)
+        wanted = shared_out(self.shares, standings, patient=self._patient())
         for place, process in self._alive():
             if not process.leaving:
                 process.accept(wanted[place])
