@@ -7,6 +7,7 @@ their own; a test that needs other settings starts its own by ``product``.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,17 @@ ROUTED = {
         {"path": "/plain/deeper", "upstream": "backend", "roles": ["SitesEditor"]},
     ],
 }
+
+
+PROCESSES = 4
+"""At most so many share the tests: each starts gateways and a PostgreSQL of its own."""
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return how many processes share the tests: one a core for all of them, none besides for a part."""
+    if config.args_source is pytest.Config.ArgsSource.ARGS:
+        return 0
+    return min(os.cpu_count() or 1, PROCESSES)
 
 
 @pytest.fixture(scope="session")

@@ -83,7 +83,7 @@ def test_large_response_to_a_slow_reader_costs_no_memory(
         client.send(get(path, key=gateway.keys.viewer))
         assert client.head().status == 200
         time.sleep(0.5)
-        assert sent < 32 * MIB, "the gateway took it all though nobody read"
+        assert sent < total // 2, "the gateway took it all though nobody read"
         got = client.buffered
         while got < total:
             data = client.sock.recv(MIB)
@@ -127,7 +127,7 @@ def test_large_upload_to_a_slow_backend_costs_no_memory(
         release.set()
         assert client.response().status == 200
         sender.join()
-    assert held < 32 * MIB, "the gateway took it all though the backend did not read"
+    assert held < total // 2, "the gateway took it all though the backend did not read"
     assert peak.grown < ALLOWED, f"{peak.grown / MIB:.1f} MiB more"
 
 
