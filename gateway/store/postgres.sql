@@ -62,6 +62,16 @@ FROM pg_attribute
 WHERE attrelid = to_regclass(quote_ident(current_schema()) || '.schema_migrations')
     AND attnum > 0 AND NOT attisdropped
 
+-- How many of the tables that a key table is read from are whole: a dump that is being restored gives a table
+-- its primary key when all of its rows are there.
+
+-- name: whole_tables
+SELECT COUNT(*) FILTER (WHERE indexrelid IS NOT NULL), COUNT(*)
+FROM (VALUES ('api_keys'), ('canary'), ('change_counter'), ('changes'), ('ended_tokens'), ('environments'),
+    ('memberships'), ('peppers'), ('signing_keys'), ('tenants'), ('users')) AS ours (name)
+LEFT JOIN pg_index ON indisprimary
+    AND indrelid = to_regclass(quote_ident(current_schema()) || '.' || ours.name)
+
 -- name: follow_head
 SELECT change_counter.number, changes.id, pg_is_in_recovery(),
     current_setting('default_transaction_read_only') = 'on',

@@ -141,6 +141,7 @@ class PostgresFollower:
             with told_as_store_error(self._url.location):
                 link = self._loading = await self._connected(STATEMENT_S)
                 head = await self._head(link, "begin_load", 0)
+                await self._check_whole(link)
                 now_ms = int(head.now_s * 1000)
                 start, _ = await drive(link, begin_load(head.offset_s, now_ms))
                 self._cursor = await link.cursor(
@@ -180,6 +181,15 @@ class PostgresFollower:
             raise
         self._first = link.host
         return link
+
+    async def _check_whole(self, link: Link) -> None:
+        """Raise StoreError in the middle of a restored dump: what is not there yet would never be read.
+
+        The rows come without changes of their own, and some after the change log's.
+        """
+        ((whole, wanted),) = await link.rows(queries("postgres")["whole_tables"])
+        if whole < wanted:
+            raise StoreError(f"the store {self._url.location} is being restored: some tables are not whole yet")
 
     async def _listen(self, link: Link) -> None:
         # In a transaction, though it takes no part in one, so that a pooler keeps it on one connection.

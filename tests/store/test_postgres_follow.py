@@ -269,6 +269,18 @@ async def test_a_schema_of_another_program_version_is_not_read(
         await other.close()
 
 
+async def test_a_dump_that_is_being_restored_is_not_read_before_every_table_is_whole(
+    followed: Followed, postgres_server: Server, postgres_url: str
+) -> None:
+    """Its users come last, and would be missing for ever: the change log says nothing of them."""
+    database = postgres_url.rpartition("/")[2]
+    postgres_server.sql("ALTER TABLE users DROP CONSTRAINT users_pkey CASCADE", database)
+    with pytest.raises(StoreError, match="is being restored"):
+        await followed.follower.begin_load()
+    postgres_server.sql("ALTER TABLE users ADD PRIMARY KEY (id)", database)
+    await followed.follower.begin_load()
+
+
 async def test_the_clocks_difference_is_taken_so_that_nothing_ends_late(postgres_url: str) -> None:
     asked: list[float] = []
 
