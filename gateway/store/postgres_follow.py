@@ -189,7 +189,7 @@ class PostgresFollower:
         """
         ((whole, wanted),) = await link.rows(queries("postgres")["whole_tables"])
         if whole < wanted:
-            raise StoreError(f"the store {self._url.location} is being restored: some tables are not whole yet")
+            raise StoreError(f"the store {self._url.location} is being restored: not all is there yet")
 
     async def _listen(self, link: Link) -> None:
         # In a transaction, though it takes no part in one, so that a pooler keeps it on one connection.
