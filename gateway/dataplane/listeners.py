@@ -14,6 +14,8 @@ import sys
 BACKLOG = 4096
 # Descriptors that are not callers' or backends': the store, logs, listeners, the loop.
 _RESERVED = 128
+# Callers beyond the limit that may be told so at a time: a quarter of those within, between these bounds.
+_TURNED_AWAY = range(16, 257)
 _SO_ATTACH_FILTER = 26
 # How long a handshake may still take when no further one may begin, in seconds: a long round trip, and
 # on loopback the kernel's own turn.
@@ -131,10 +133,17 @@ def _is_loopback(listener: socket.socket) -> bool:
 def connection_room() -> int:
     """Raise the soft limit of open files to the hard one; return how many callers then fit.
 
-    Each may need a connection to a backend too.
+    Each may need a connection to a backend too; then there are those who are turned away. Whoever took
+    more could keep the store from being reached, and probes from being answered.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard == resource.RLIM_INFINITY:
         return 1 << 30
-    return max((hard - _RESERVED) // 2, 1)
+    free = hard - _RESERVED
+    return max((free - _TURNED_AWAY[-1]) // 2, free * 4 // 9, 1)
+
+
+def turned_away_max(connections: int) -> int:
+    """Return how many callers beyond a limit may be told so at a time."""
+    return min(max(connections // 4, _TURNED_AWAY[0]), _TURNED_AWAY[-1])

@@ -19,14 +19,12 @@ from gateway.core.model import key_id_of
 from gateway.dataplane.connection import Outbox
 from gateway.dataplane.downstream import Downstream
 from gateway.dataplane.judging import VerifyFunction
-from gateway.dataplane.listeners import BACKLOG, turn_away
+from gateway.dataplane.listeners import BACKLOG, turn_away, turned_away_max
 from gateway.dataplane.pool import Pool
 from gateway.dataplane.reviewing import Review
 from gateway.observe import Observer
 
 TICK_S = 0.1
-# Connections beyond the limit that may be told so at a time.
-TURNED_AWAY_MAX = 256
 # How long a connection without a request is left open when the others are ended, in seconds.
 NEW_CONNECTION_S = 1.0
 
@@ -91,6 +89,7 @@ class Server:
         self.pseudonym = pseudonym or new_pseudonym()
         self.connections: set[Downstream] = set()
         self.used: set[bytes] = set()
+        self._turned_away_max = turned_away_max(limits.connections)
         self._review = Review(self)
         self._request_prefix = secrets.token_hex(8).encode() + b"-"
         self._requests = 0
@@ -120,7 +119,7 @@ class Server:
         A few beyond the limit are kept while they are told; the rest only hear the end.
         """
         here = len(self.connections)
-        if here >= self.limits.connections + TURNED_AWAY_MAX:
+        if here >= self.limits.connections + self._turned_away_max:
             connection.transport.abort()
         self.connections.add(connection)
         return here < self.limits.connections

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import resource
 import select
 import socket
 import struct
@@ -10,7 +11,7 @@ import sys
 
 import pytest
 
-from gateway.dataplane.listeners import bind_tcp, turn_away
+from gateway.dataplane.listeners import bind_tcp, connection_room, turn_away, turned_away_max
 
 ATTACH_FILTER, DETACH_FILTER = 26, 27
 DROP_ALL = struct.pack("HBBI", 0x06, 0, 0, 0)
@@ -51,3 +52,14 @@ def deaf(sock: socket.socket) -> None:
     """Have a socket receive nothing until its filter is taken away."""
     program = ctypes.create_string_buffer(DROP_ALL)
     sock.setsockopt(socket.SOL_SOCKET, ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program)))
+
+
+@pytest.mark.parametrize("hard", [300, 1024, 2432, 4096, 65536])
+def test_callers_with_their_backends_and_who_is_turned_away_leave_descriptors_for_the_store(
+    monkeypatch: pytest.MonkeyPatch, hard: int
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (100, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
+    room = connection_room()
+    taken = 2 * room + turned_away_max(room)
+    assert hard - 138 <= taken <= hard - 128
