@@ -6,7 +6,7 @@ import contextlib
 import socket
 from collections.abc import Callable
 
-from gateway.app.errors import StartError
+from gateway.app.errors import StartError, StoreOutError
 from gateway.app.tls import control_tls
 from gateway.app.usage import UsageWriter
 from gateway.config.settings import Control, Login, Settings
@@ -48,7 +48,9 @@ async def serve_control(
     )
     try:
         await signing.start()
-    except (Conflict, StoreError) as error:
+    except StoreError as error:
+        raise StoreOutError(str(error)) from None
+    except Conflict as error:
         raise StartError(str(error)) from None
     makers, checkers, provers = Argon2Pool(), login_pool(), cold_pool()
     service = DomainService(store, digester, makers, settings.roles, settings.key_policy, signing=signing)

@@ -20,8 +20,8 @@ import time
 
 from gateway.app.building import open_the_store
 from gateway.app.control import serve_control
-from gateway.app.control_process import HERE, READY
-from gateway.app.errors import StartError
+from gateway.app.control_process import HERE, READY, STORE_OUT_CODE
+from gateway.app.errors import StartError, StoreOutError
 from gateway.app.loop import run_loop
 from gateway.config.settings import Settings
 from gateway.control.permissions import DataPath
@@ -51,7 +51,7 @@ def main() -> None:
             run_loop(_serve(settings, listener))
     except StartError as error:
         _say(str(error).encode())
-        sys.exit(1)
+        sys.exit(STORE_OUT_CODE if isinstance(error, StoreOutError) else 1)
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> int:

@@ -22,6 +22,8 @@ from gateway.config.settings import Settings
 
 READY = b"ready"
 HERE = b"here"
+STORE_OUT_CODE = 75
+"""What it ends with when it cannot have the store (EX_TEMPFAIL of sysexits(3))."""
 START_S = 30.0
 """A process that has said nothing for so long will not."""
 END_S = 10.0
@@ -47,10 +49,12 @@ class ControlProcess:
     async def start(self, *, patient: bool = False) -> None:
         """Start it and wait until it serves. Raises StartError with the reason that it gives.
 
-        One that ends without a reason is started again, as at any later time; with one too, if ``patient``.
+        One that ends without a reason is started again, as at any later time; with one too, if ``patient``
+        or when the store is out: the gateway had it a moment ago, and may serve callers by now.
         """
         refusal = await self._started()
-        if refusal and not patient:
+        store_is_out = self._process is not None and self._process.returncode == STORE_OUT_CODE
+        if refusal and not (patient or store_is_out):
             raise StartError(refusal)
         _warn(refusal)
         self._watch = asyncio.create_task(self._keep_running(), name="control process")
@@ -104,7 +108,8 @@ class ControlProcess:
         try:
             process.stdin.write(len(settings).to_bytes(8, "big") + settings)
             await process.stdin.drain()
-            line = (await asyncio.wait_for(process.stdout.readline(), START_S)).strip()
+            async with asyncio.timeout(START_S):
+                line = (await process.stdout.readline()).strip()
         except (TimeoutError, ConnectionError):
             line = b""
         if line == READY:
@@ -160,7 +165,8 @@ async def _ended(process: Process) -> None:
     assert process.stdin is not None
     process.stdin.close()
     try:
-        await asyncio.wait_for(process.wait(), END_S)
+        async with asyncio.timeout(END_S):
+            await process.wait()
     except TimeoutError:
         process.kill()
         await process.wait()

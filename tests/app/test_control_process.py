@@ -1,4 +1,4 @@
-"""The control process is asked whether it is there, and replaced when it is not."""
+"""The control process waits for the store, is asked whether it is there, and replaced when it is not."""
 
 from __future__ import annotations
 
@@ -51,3 +51,21 @@ async def test_who_does_not_answer_is_replaced_and_who_answers_is_left_alone(
         "the control API has not answered for 2.4 s",
         "the control API ended with code -9 and is started again",
     ]
+
+
+async def test_a_store_that_goes_while_it_starts_is_waited_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "gateway.db"
+    async with opened_store(f"sqlite:///{file}", pepper=None, pepper_file=None):
+        settings = load_settings(None, {}, {"--store": f"sqlite:///{file}"})
+    away = file.rename(tmp_path / "away")
+    with socket.create_server(("127.0.0.1", 0)) as listener, caplog.at_level(logging.WARNING):
+        control = ControlProcess(settings, listener)
+        await control.start()
+        try:
+            away.rename(file)
+            assert await asyncio.wait_for(status_of(listener), 30) == b"200"
+        finally:
+            await control.stop()
+    assert caplog.messages[0].startswith("the control API cannot be served: the store")
