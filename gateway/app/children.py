@@ -59,5 +59,7 @@ async def end_stuck(process: Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(number)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), LAST_WORD_S)
+            # Not `wait_for`, which in Python 3.11 may swallow that it is cancelled.
+            async with asyncio.timeout(LAST_WORD_S):
+                await process.wait()
             return

@@ -96,7 +96,8 @@ class WorkerProcess:
         assert self._process is not None
         code = await self._process.wait()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._heard_out.wait(), LAST_WORD_S)
+            async with asyncio.timeout(LAST_WORD_S):
+                await self._heard_out.wait()
         self._channel.close()
         return code
 

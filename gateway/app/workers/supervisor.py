@@ -114,7 +114,8 @@ class Supervisor:
             lived_s = boot_clock() - began
             pause_s = 0.0 if lived_s > STEADY_S else min(max(2 * pause_s, FIRST_PAUSE_S), LONGEST_PAUSE_S)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.draining.wait(), pause_s)
+                async with asyncio.timeout(pause_s):
+                    await self.draining.wait()
 
     def _note_end(self, place: int, process: WorkerProcess, code: int) -> None:
         self.totals.depart(place)
@@ -195,8 +196,8 @@ class Supervisor:
         self._finishing = True
         self._tell_all(Finish())
         with contextlib.suppress(TimeoutError):
-            closed = self._until(lambda: not any(p.report and p.report.accepting for _, p in self._alive()))
-            await asyncio.wait_for(closed, CLOSING_S)
+            async with asyncio.timeout(CLOSING_S):
+                await self._until(lambda: not any(p.report and p.report.accepting for _, p in self._alive()))
 
     async def finish(self, patience_s: float) -> None:
         """Wait until all workers have ended, at most ``patience_s`` seconds and what they need besides."""
