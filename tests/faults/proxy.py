@@ -11,6 +11,7 @@ import asyncio
 import collections
 import contextlib
 import struct
+from collections.abc import Callable
 from typing import Any
 
 from tests.faults.stage import Stage
@@ -32,6 +33,8 @@ class PostgresProxy:
     * ``drop_notifications``: what LISTEN would have brought is lost.
     * ``cut``: every connection is reset.
     * ``say``: so the server seems to speak, unasked.
+
+    ``passing`` is called, on the stage, before each piece of what either end says.
     """
 
     def __init__(self, stage: Stage, target: tuple[str, int]) -> None:
@@ -42,6 +45,7 @@ class PostgresProxy:
         self.dropped = 0
         self.notified = 0
         self.links: set[_Link] = set()
+        self.passing: Callable[[], object] = lambda: None
         self._stage = stage
         self._server = stage.run(self._listen())
         self.port: int = self._server.sockets[0].getsockname()[1]
@@ -156,6 +160,7 @@ class _Link:
             self.abort()
 
     def _from_client(self, data: bytes) -> None:
+        self.proxy.passing()
         if not self._begun:
             self._unread += data
             data = self._first_message()
@@ -174,6 +179,7 @@ class _Link:
         return b""
 
     def _from_server(self, data: bytes) -> None:
+        self.proxy.passing()
         self._unread += data
         passed = bytearray()
         while len(self._unread) >= 5:
