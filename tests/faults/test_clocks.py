@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+import secrets
 import shutil
 import subprocess
 import time
@@ -13,13 +15,20 @@ from pathlib import Path
 
 import pytest
 
+from gateway.core.tokens import Digester, make_token
+from gateway.store.peppers import tie_pepper
+from gateway.store.urls import open_store
 from tests.faults.fleet import Fleet
-from tests.faults.replica import Replica
+from tests.faults.replica import PEPPER, Replica
 from tests.faults.world import running
 from tests.postgres import Server
-from tests.wire.client import Client, get
+from tests.store.samples import a_key, audit_of, now_ms, pepper_of
+from tests.wire.backend import eventually
+from tests.wire.client import Client, assert_refused, get
+from tests.wire.product import free_port
 
 HOUR = 3600
+DIGESTER = Digester([PEPPER.encode()])
 
 
 class SetClock:
@@ -100,3 +109,30 @@ def test_a_clock_that_is_set_forward_or_back_changes_nothing(clocked: Fleet, clo
         clocks[0].step(-HOUR)
         clocks[1].step(HOUR)
         clocked.calm(100)
+
+
+async def test_the_control_api_goes_by_the_stores_clock_too(tmp_path: Path, postgres_url: str) -> None:
+    """What has ended would manage keys there for as long as its machine is behind."""
+    ended, live = (make_token("gw_live_", secrets.choice) for _ in range(2))
+    store = open_store(postgres_url)
+    await store.write(tie_pepper(pepper_of(DIGESTER)))
+    for token, ends_in_s in ((ended, -1), (live, HOUR)):
+        digest, pepper_id = DIGESTER.digest(token.encode()), DIGESTER.pepper_ids[0]
+        key = a_key(digest=digest, pepper_id=pepper_id, expires_at=now_ms() + 1000 * ends_in_s)
+        await store.insert_key(key, audit_of(key))
+    await store.close()
+    clock = SetClock(tmp_path / "clock")
+    clock.step(-2 * HOUR)
+    control = {"listen": f"127.0.0.1:{(port := free_port())}"}
+    replica = Replica(
+        tmp_path / "gateway", postgres_url, 1, {"control": control}, environment=clock.environment
+    )
+    try:
+        await asyncio.to_thread(eventually, lambda: replica.is_ready, within=30)
+        with Client(port) as client:
+            refused = client.send(get("/api/1/api-keys", key=ended)).response()
+            assert_refused(refused, 401, "key_expired")
+        with Client(port) as client:
+            assert client.send(get("/api/1/api-keys", key=live)).response().status == 200
+    finally:
+        await asyncio.to_thread(replica.stop)
