@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -20,14 +19,14 @@ def boot_clock() -> float:
 def boot_id() -> str | None:
     """Return what names this run of the boot clock; None where the platform does not tell.
 
-    It is Linux's random id of the boot, and the time namespace (time_namespaces(7)), for a process in
-    another one reads another clock.
+    It is Linux's random id of the boot, and how far the process's time namespace (time_namespaces(7)) has
+    set that clock off. The namespace's own number would not do: the next one may be given the same.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return None
     try:
-        return f"{boot} {os.readlink('/proc/self/ns/time')}"
+        return " ".join([boot, *Path("/proc/self/timens_offsets").read_text().split()])
     except OSError:  # Linux before 5.6 has none
         return boot
