@@ -22,7 +22,7 @@ READ = 65536
 PROMPTLY = 2.0
 
 
-def eventually(condition: Callable[[], object], *, within: float = 5.0, why: str = "") -> None:
+def eventually(condition: Callable[[], object], *, within: float = 20.0, why: str = "") -> None:
     """Return once ``condition`` holds; fail with ``why`` when it does not within the deadline."""
     deadline = time.monotonic() + within
     while not condition():
