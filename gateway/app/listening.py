@@ -12,7 +12,16 @@ import msgspec
 from gateway.app.control import control_url
 from gateway.app.errors import PortTakenError, StartError
 from gateway.config.settings import Address, Settings
-from gateway.dataplane.listeners import bind_tcp_shares, bind_unix, connection_room, turn_away
+from gateway.dataplane.listeners import (
+    bind_tcp_shares,
+    bind_unix,
+    connection_room,
+    open_files_max,
+    turn_away,
+)
+
+_SUPERVISOR_FILES = 64
+"""What the process that starts the workers opens besides the listening sockets and a socket for each."""
 
 
 class Listeners(msgspec.Struct, frozen=True):
@@ -91,9 +100,18 @@ def served_at(settings: Settings, listeners: Listeners, location: str) -> list[s
 
 
 def within_open_files(settings: Settings, workers: int) -> tuple[Settings, list[str]]:
-    """Return the settings with no more connections than files can be open, and a note where these bind."""
+    """Return the settings with no more connections than files can be open, and a note where these bind.
+
+    Raises StartError where not even the workers can be started.
+    """
+    listeners = workers * len(settings.listen)
+    needed, most = listeners + workers + _SUPERVISOR_FILES, open_files_max()
+    if workers > 1 and needed > most:
+        raise StartError(
+            f"{workers} workers need {needed} open files, and the limit is {most}: raise it, or start fewer"
+        )
     # The limit is each process's own.
-    room, wanted = connection_room() * workers, settings.limits.connections
+    room, wanted = connection_room(listeners) * workers, settings.limits.connections
     if wanted <= room:
         return settings, []
     limits = msgspec.structs.replace(settings.limits, connections=room)

@@ -12,7 +12,7 @@ import struct
 import sys
 
 BACKLOG = 4096
-# Descriptors that are not callers' or backends': the store, logs, listeners, the loop.
+# Descriptors that are not callers', backends' or listeners': the store, logs, the loop.
 _RESERVED = 128
 # Callers beyond the limit that may be told so at a time: a quarter of those within, between these bounds.
 _TURNED_AWAY = range(16, 257)
@@ -130,18 +130,22 @@ def _is_loopback(listener: socket.socket) -> bool:
     return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
-def connection_room() -> int:
-    """Raise the soft limit of open files to the hard one; return how many callers then fit.
+def open_files_max() -> int:
+    """Raise the soft limit of open files to the hard one, and return it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return 1 << 30 if hard == resource.RLIM_INFINITY else hard
+
+
+def connection_room(listeners: int = 0) -> int:
+    """Return how many callers fit in a process that holds so many listening sockets.
 
     Each may need a connection to a backend too; then there are those who are turned away. Whoever took
     more could keep the store from being reached, and probes from being answered.
     """
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if hard == resource.RLIM_INFINITY:
-        return 1 << 30
-    free = hard - _RESERVED
-    return max((free - _TURNED_AWAY[-1]) // 2, free * 4 // 9, 1)
+    free = open_files_max() - _RESERVED - listeners
+    a_quarter_more = min(free * 4 // 9, (free - _TURNED_AWAY[0]) // 2)
+    return max((free - _TURNED_AWAY[-1]) // 2, a_quarter_more, 1)
 
 
 def turned_away_max(connections: int) -> int:

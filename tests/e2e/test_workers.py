@@ -164,6 +164,14 @@ def test_a_second_gateway_on_the_port_is_refused(three: Product, product: Start)
         assert "Address already in use" in second.stderr
 
 
+def test_more_workers_than_files_can_be_open_for_are_refused(product: Start) -> None:
+    many = product({"workers": 64}, files=150, wait=False)
+    many.expected_code = 1
+    assert many.wait() == 1
+    told = "64 workers need 192 open files, and the limit is 150: raise it, or start fewer"
+    assert many.stderr == f"gateway: {told}\n"
+
+
 def test_a_killed_worker_is_replaced_and_only_what_it_had_is_lost(
     pair: Product, backend: Backend, path: str
 ) -> None:
