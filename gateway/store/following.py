@@ -28,17 +28,18 @@ CHANGES_A_READ = 1000
 T = TypeVar("T")
 
 
-def begin_load(offset_s: float, now_ms: int) -> Steps[LoadStart]:
+def begin_load(offset_s: float) -> Steps[LoadStart]:
     """Read the head of a full load: where the history stands, and the small tables.
 
-    Login tokens that were logged out are read if they would live at ``now_ms``, on the store's clock.
+    Of login tokens that were logged out all are read that the store still has: should its clock be ahead
+    and be set right later, those that seem to have ended now would be let in again then.
     """
     ((number, change_id),) = yield Query("change_head")
     known = yield from peppers()
     scopes = yield from _scopes()
     standings = yield Query("standings")
     signing_keys = yield Query("verifying_keys")
-    ended = yield Query("ended_tokens", (now_ms,))
+    ended = yield Query("ended_tokens")
     ((canary_at,),) = yield Query("canary")
     return LoadStart(
         # A head without its row is a history that cannot be followed: no id will ever match "".

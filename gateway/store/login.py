@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from gateway.store.base import AuditRow
 from gateway.store.operations import recorded
+from gateway.store.records import DAY_MS
 from gateway.store.steps import Query, Steps
 
-ENDED_KEPT_MS = 3_600_000
-"""How long a row outlives its token on the store's clock, by which `keep_up` drops it: the clocks of those
-who judge it may differ from that, though not by an hour."""
+ENDED_KEPT_MS = DAY_MS
+"""How long a row outlives its token on the store's clock, by which `keep_up` drops it: that may be hours
+ahead until it is set right, and a token whose row is gone would be let in again then."""
 
 
 def end_token(jti: str, user_id: str, expires_at: int, at: int, audit: AuditRow) -> Steps[bool]:

@@ -143,7 +143,7 @@ class PostgresFollower:
                 head = await self._head(link, "begin_load", 0)
                 await self._check_whole(link)
                 now_ms = int(head.now_s * 1000)
-                start, _ = await drive(link, begin_load(head.offset_s, now_ms))
+                start, _ = await drive(link, begin_load(head.offset_s))
                 self._cursor = await link.cursor(
                     queries("postgres")["live_keys"], (now_ms - KEPT_AFTER_END_MS,)
                 )

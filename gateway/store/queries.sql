@@ -450,7 +450,7 @@ ON CONFLICT DO NOTHING RETURNING jti
 SELECT jti FROM ended_tokens WHERE jti = $1
 
 -- name: ended_tokens
-SELECT jti, expires_at FROM ended_tokens WHERE expires_at > $1
+SELECT jti, expires_at FROM ended_tokens
 
 -- name: verifying_keys
 SELECT kid, public_pem, retired_at FROM signing_keys ORDER BY created_at, kid

@@ -92,7 +92,7 @@ class SqliteFollower:
         self._end_statement()
         connection.execute("BEGIN")
         now_ms = int(time.time() * 1000)
-        start = drive(connection, None, begin_load(self._offset(), now_ms))
+        start = drive(connection, None, begin_load(self._offset()))
         ended_after = now_ms - KEPT_AFTER_END_MS
         self._cursor = connection.execute(queries("sqlite")["live_keys"], bound((ended_after,)))
         return start
