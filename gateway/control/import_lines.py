@@ -31,7 +31,9 @@ MOST_MEMORY_KIB, MOST_PASSES, MOST_LANES = 65536, 10, 4
 _VISIBLE = re.compile(r"[!-+\--~]+").fullmatch  # as credentials are: visible ASCII without the comma
 _LAST_FOUR = re.compile(r"[!-~]{4}").fullmatch
 _ARGON2ID = re.compile(
-    r"\$argon2id\$v=19\$m=([0-9]{1,7}),t=([0-9]{1,4}),p=([0-9]{1,3})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)"
+    # The numbers in the one way to write them: what verifies takes no other, so that nobody would get in.
+    r"\$argon2id\$v=19\$m=(0|[1-9][0-9]{0,6}),t=(0|[1-9][0-9]{0,3}),p=(0|[1-9][0-9]{0,2})"
+    r"\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)"
 )
 
 

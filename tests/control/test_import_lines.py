@@ -114,6 +114,8 @@ def test_what_argon2_itself_makes_is_taken() -> None:
         (cold(argon2id="$2b$12$abcdefghijklmnopqrstuv"), "must be a string such as"),
         (cold(argon2id=ARGON2ID.replace("argon2id", "argon2i")), "must be a string such as"),
         (cold(argon2id=ARGON2ID.replace("v=19", "v=16")), "must be a string such as"),
+        (cold(argon2id=ARGON2ID.replace("m=19456", "m=019456")), "must be a string such as"),
+        (cold(argon2id=ARGON2ID.replace("t=2", "t=02")), "must be a string such as"),
         (cold(argon2id=ARGON2ID + "\n"), "must be a string such as"),
         (cold(argon2id=ARGON2ID[:-2] + "AB"), "must be a string such as"),
         (cold(argon2id=ARGON2ID.replace("YmVuY2htYXJrLXNhbHQ", "YmVu")), "must be a string such as"),
