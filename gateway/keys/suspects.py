@@ -2,8 +2,9 @@
 
 What may wait is bounded for each key and for all together; what a key's wrong tokens may cost is a
 rate. Of what waits, the key that was guessed at least has its turn first, so that a flood on one keeps
-no other's owner out; and of one key's tokens that of the address whose last turn lies the furthest
-back, so that the owner of the flooded key gets in from another address at the next turn. From the
+no other's owner out; of keys that are equal in this, and of one key's tokens, that of the address whose
+last turn lies the furthest back, so that the owner of a flooded key, or of any while thousands are
+flooded, gets in from another address at the next turn. From the
 same address (callers behind one proxy have one) chance decides: of a thousand guesses a second four
 have their turn, so that an owner who asks a few times a second is in within a minute or so, and then
 for good. Pure but for that chance: time is an argument. Imports ``core`` only.
@@ -26,6 +27,7 @@ WAITING_A_KEY = 8
 WAIT_S = 4.5
 """Somewhat less than a request waits: nobody asks for the result of a later proof."""
 _SOURCES_MAX = 64
+_ALL_SOURCES_MAX = 1024
 _STEP_S = FAILURES.window_s / FAILURES.quota
 
 Done = Callable[[Reason | None], None]
@@ -43,6 +45,25 @@ class Try:
         self.dones: list[Done] = []
 
 
+class _Turns(OrderedDict[str, int]):
+    """Address → number of its last turn, the latest last; of as many addresses as are remembered."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def of(self, source: str) -> int:
+        """Return the number of an address's last turn; it comes before all others without one."""
+        return self.get(source, -1)
+
+    def note(self, source: str) -> None:
+        """Note that it is an address's turn."""
+        self[source] = next(reversed(self.values()), 0) + 1
+        self.move_to_end(source)
+        if len(self) > self._most:
+            self.popitem(last=False)
+
+
 class _Suspect:
     """A cold key that tokens are tried for.
 
@@ -50,7 +71,7 @@ class _Suspect:
         waiting: the tries that wait, by the digest of their token.
         proving: the one whose turn it is.
         arrival: the number that ``core.rate`` keeps of the failures.
-        turns: address → number of its last turn, the latest last.
+        turns: of the addresses that ask for this key.
     """
 
     __slots__ = ("arrival", "proving", "turns", "waiting")
@@ -59,7 +80,7 @@ class _Suspect:
         self.waiting: dict[bytes, Try] = {}
         self.proving: Try | None = None
         self.arrival = 0.0
-        self.turns: OrderedDict[str, int] = OrderedDict()
+        self.turns = _Turns(_SOURCES_MAX)
 
     def known(self, wanted: VerifyKey) -> Try | None:
         """Return the try of this very token, if there is one."""
@@ -71,22 +92,22 @@ class _Suspect:
         """Return the address that most of the waiting tries come from, and how many."""
         return Counter(each.source for each in self.waiting.values()).most_common(1)[0]
 
-    def displace(self) -> Try:
-        """Take one of those out that come from the address with the most."""
-        source, _ = self.crowd()
+    def has_from(self, source: str) -> bool:
+        """Tell whether one that waits comes from an address."""
+        return any(each.source == source for each in self.waiting.values())
+
+    def displace(self, source: str) -> Try:
+        """Take one of those out that come from an address."""
         chosen = secrets.choice([each for each in self.waiting.values() if each.source == source])
         return self.waiting.pop(chosen.wanted.digest)
 
     def begin(self) -> Try:
         """Give the next try its turn."""
-        turns = [(self.turns.get(each.source, -1), each) for each in self.waiting.values()]
+        turns = [(self.turns.of(each.source), each) for each in self.waiting.values()]
         first = min(turn for turn, _ in turns)
         chosen = secrets.choice([each for turn, each in turns if turn == first])
         self.proving = self.waiting.pop(chosen.wanted.digest)
-        self.turns[chosen.source] = next(reversed(self.turns.values()), 0) + 1
-        self.turns.move_to_end(chosen.source)
-        if len(self.turns) > _SOURCES_MAX:
-            self.turns.popitem(last=False)
+        self.turns.note(chosen.source)
         return chosen
 
 
@@ -96,6 +117,7 @@ class Suspects:
     def __init__(self) -> None:
         self._by_locator: dict[bytes, _Suspect] = {}
         self._waiting = 0
+        self._turns = _Turns(_ALL_SOURCES_MAX)
 
     def admit(self, wanted: VerifyKey, source: str, now: float, given_up: list[Try]) -> Try | None:
         """Return the try that waits for a token, None without room; ``given_up`` gets whom it displaced."""
@@ -120,7 +142,9 @@ class Suspects:
                 self._waiting -= 1
             if suspect.waiting:
                 self._waiting -= 1
-                return suspect.begin()
+                chosen = suspect.begin()
+                self._turns.note(chosen.source)
+                return chosen
         return None
 
     def due_s(self, now: float) -> float | None:
@@ -148,11 +172,18 @@ class Suspects:
         self._waiting = 0
 
     def _next(self, now: float) -> _Suspect | None:
-        """Return the key whose turn is next: the least guessed at, of equals the one that waits longest."""
+        """Return the key whose turn is next: the least guessed at, of equals that of the next address.
+
+        Of one address it is the one that waits longest.
+        """
         due = (each for each in self._by_locator.values() if each.waiting and each.proving is None)
         return min(
             due,
-            key=lambda each: (max(each.arrival, now), next(iter(each.waiting.values())).since),
+            key=lambda each: (
+                max(each.arrival, now),
+                min(self._turns.of(tried.source) for tried in each.waiting.values()),
+                next(iter(each.waiting.values())).since,
+            ),
             default=None,
         )
 
@@ -160,14 +191,24 @@ class Suspects:
         """Make room for one more try of a key, at the expense of whoever takes more of it."""
         crowded = suspect
         if len(suspect.waiting) >= WAITING_A_KEY:
-            own = sum(each.source == source for each in suspect.waiting.values())
-            room = suspect.crowd()[1] > own + 1
+            crowd, count = suspect.crowd()
+            room = count > sum(each.source == source for each in suspect.waiting.values()) + 1
         elif self._waiting >= WAITING_MAX:
             crowded = max(self._by_locator.values(), key=lambda each: len(each.waiting))
+            crowd, _ = crowded.crowd()
             room = len(crowded.waiting) > len(suspect.waiting) + 1
+            if not room:
+                crowd, room = self._crowd_beside(source)
+                crowded = next(each for each in self._by_locator.values() if each.has_from(crowd))
         else:
             return True
         if room:
-            given_up.append(crowded.displace())
+            given_up.append(crowded.displace(crowd))
             self._waiting -= 1
         return room
+
+    def _crowd_beside(self, source: str) -> tuple[str, bool]:
+        """Return the address that most of all tries come from, and whether another should have one."""
+        counts = Counter(each.source for key in self._by_locator.values() for each in key.waiting.values())
+        crowd, count = counts.most_common(1)[0]
+        return crowd, count > counts[source] + 1

@@ -176,6 +176,18 @@ def test_a_key_that_waits_for_much_makes_room_for_one_that_waits_for_nothing(que
     assert len(queue.given_up) == 1
 
 
+def test_a_flood_over_many_keys_keeps_no_owner_elsewhere_out(queue: Queue) -> None:
+    for number in range(2 * WAITING_MAX):
+        queue.admit(guess(f"flooded-{number}"))
+    assert queue.fail()
+    assert queue.admit(guess("flooded-again")) is not None
+    assert queue.given_up == []
+    mine = queue.admit(guess("mine", "the right one"), source="owner")
+    assert mine is not None, "there is room"
+    assert [each.source for each in queue.given_up] == ["stranger"]
+    assert queue.begin() is mine
+
+
 def test_nobody_s_turn_is_spent_on_a_request_that_was_answered_long_ago(queue: Queue) -> None:
     late = queue.admit()
     queue.now += WAIT_S + 0.1
