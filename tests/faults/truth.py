@@ -102,10 +102,6 @@ class Truth:
         if token in self.live:
             self.live.remove(token)
 
-    def made_before(self, token: str, instant: float) -> bool:
-        """Tell whether the making of a key was acknowledged by then."""
-        return self.lives[token].turns[1].acked is not None and self.lives[token].turns[1].begun < instant
-
     def revocations(self) -> Iterator[tuple[str, float]]:
         """Yield the newest keys that were revoked, and when that was acknowledged."""
         for token in self.ended[-KEPT_IN_MIND:]:

@@ -103,10 +103,10 @@ class Watching:
         If anybody can revoke keys meanwhile, they have been asked about those too; the judge will see.
         """
         since = now()
-        known = {token for token in self.truth.live if self.truth.made_before(token, since - FRESH)}
         for number in numbers or range(len(self.replicas)):
+            known = {call.token for call in self.asked(number, since=0.0) if call.status == 200}
             self.until(
-                lambda number=number: self._refusals(number, known, since) >= 10,
+                lambda number=number, known=known: self._refusals(number, known, since) >= 10,
                 f"gateway {number} goes on though it cannot read",
             )
         if revoking:
