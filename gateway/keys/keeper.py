@@ -42,9 +42,10 @@ _log = logging.getLogger("gateway.keys")
 
 
 class _File(msgspec.Struct):
-    """The file that is in place: which state of the table it holds, and its date."""
+    """The file that is in place: what seals it, which state of the table it holds, and its date."""
 
     id: bytes
+    secret: bytes
     version: int
     synced_at: float
 
@@ -56,7 +57,6 @@ class Keeper:
         self._place = place
         self._path = place.path
         self._replica = replica
-        self._secret = place.digester.derived_key(LABEL)
         self._every_s = place.freshness.bound_s / STAMPS_A_BOUND
         self._due_at = 0.0
         self._file: _File | None = None
@@ -105,7 +105,8 @@ class Keeper:
     async def _write_or_stamp(self) -> None:
         if self._replica.sync(self._place.boot) is None:
             return
-        if self._file is not None and self._file.version == self._replica.table.version:
+        file = self._file
+        if file is not None and (file.version, file.secret) == (self._replica.table.version, self._secret()):
             await self._stamp()
         elif (began := self._place.clock()) >= self._due_at:
             await self._write()
@@ -123,13 +124,22 @@ class Keeper:
         if await self._in_thread(file_id, self._path) != file.id:
             self._file = None  # somebody has taken it away: the next turn writes it again
             return
-        await self._in_thread(write_stamp, self._path, file.id, self._secret, encode_sync(sync))
+        await self._in_thread(write_stamp, self._path, file.id, file.secret, encode_sync(sync))
         file.synced_at = sync.synced_at
+
+    def _secret(self) -> bytes:
+        """Return what a file is sealed with: a key of the newest pepper in use that is here.
+
+        Never of one that was retired: the next start may do without that.
+        """
+        digester = self._place.digester
+        here = [id for id, _ in self._replica.peppers if id in digester.pepper_ids]
+        return digester.derived_key(LABEL, here[-1] if here else None)
 
     async def _write(self) -> None:
         """Write the whole table, unless all keys are being read again."""
-        replica = self._replica
-        draft, touched, load = Draft(self._path, self._secret), Touched(), replica.loads
+        replica, secret = self._replica, self._secret()
+        draft, touched, load = Draft(self._path, secret), Touched(), replica.loads
         replica.note(touched)
         try:
             await self._in_thread(draft.begin)
@@ -147,7 +157,7 @@ class Keeper:
             for frame in rest:
                 await self._in_thread(draft.add, frame)
             await self._in_thread(draft.finish, facts)
-            self._file = _File(draft.id, version, sync.synced_at)
+            self._file = _File(draft.id, secret, version, sync.synced_at)
         finally:
             replica.note(None)
             # Behind what the thread may still be at; should it fail, the next draft takes its place.

@@ -511,6 +511,23 @@ async def test_a_table_is_read_under_any_pepper_at_hand(kept: Written) -> None:
     await both.read()
 
 
+async def test_once_a_pepper_is_retired_no_start_needs_it(written: Written) -> None:
+    newer = b"another pepper, just as long as the first"
+    both = Digester([newer, PEPPER], derives=DIGESTER.pepper_ids[0])
+    keeper = Keeper(place(written.path, written.clock, digester=both), written.replica)
+    alone = place(written.path, written.clock, digester=Digester([newer]))
+    await written.load([row()])
+    await keeper.turn()
+    assert "under another pepper" in await refused(alone)
+    written.replica.peppers = tuple(Digester([newer]).check_values().items())
+    written.clock.now += 100  # and it is time to write again
+    await keeper.turn()
+    written.unchanged()
+    await keeper.turn()
+    await keeper.stop()
+    assert (await alone.read()).dated.synced_at == written.clock.now
+
+
 async def test_a_table_whose_keys_need_a_pepper_that_is_not_here_is_refused(written: Written) -> None:
     other = Digester([b"another pepper, just as long as the first"])
     written.keeper._place = place(written.path, written.clock)
