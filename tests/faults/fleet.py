@@ -107,6 +107,17 @@ class Fleet(World):
                 self.pooler = None
                 self._lead_to(self.server.port, self.server.url(DATABASE))
 
+    @contextlib.contextmanager
+    def writers_line(self) -> Iterator[PostgresProxy]:
+        """Have the writers write by a line of their own meanwhile."""
+        line = PostgresProxy(self.stage, ("127.0.0.1", self.server.port))
+        self.write_to(self.url_of(line.port, alone=True))
+        try:
+            yield line
+        finally:
+            self.write_to(self.server.url(DATABASE))
+            line.close()
+
     def succeeded_by(self, server: Server) -> None:
         """Have this server in the place of the one that there was, which has ended."""
         self.spare.lead_to(("127.0.0.1", self.server.port))

@@ -34,7 +34,8 @@ class PostgresProxy:
     * ``cut``: every connection is reset.
     * ``say``: so the server seems to speak, unasked.
 
-    ``passing`` is called, on the stage, before each piece of what either end says.
+    ``passing`` is called, on the stage, before each piece of what either end says; where it returns what
+    is true, the piece is lost and its connection reset.
     """
 
     def __init__(self, stage: Stage, target: tuple[str, int]) -> None:
@@ -45,7 +46,7 @@ class PostgresProxy:
         self.dropped = 0
         self.notified = 0
         self.links: set[_Link] = set()
-        self.passing: Callable[[], object] = lambda: None
+        self.passing: Callable[[], object] = lambda: False
         self._stage = stage
         self._server = stage.run(self._listen())
         self.port: int = self._server.sockets[0].getsockname()[1]
@@ -160,7 +161,9 @@ class _Link:
             self.abort()
 
     def _from_client(self, data: bytes) -> None:
-        self.proxy.passing()
+        if self.proxy.passing():
+            self.abort()
+            return
         if not self._begun:
             self._unread += data
             data = self._first_message()
@@ -179,7 +182,9 @@ class _Link:
         return b""
 
     def _from_server(self, data: bytes) -> None:
-        self.proxy.passing()
+        if self.proxy.passing():
+            self.abort()
+            return
         self._unread += data
         passed = bytearray()
         while len(self._unread) >= 5:

@@ -179,3 +179,16 @@ def test_where_nobody_listens_the_client_is_told_at_once(
     with client, contextlib.suppress(ConnectionError):
         client.sendall(STARTUP)
         assert read(client, 1) == b""
+
+
+def test_a_piece_can_be_lost_and_its_connection_with_it(line: Line, listener: socket.socket) -> None:
+    seen = iter([False, True])
+    line.proxy.passing = lambda: next(seen, False)
+    line.client.sendall(b"Q")
+    assert read(line.server, 1) == b"Q"
+    line.server.sendall(READY)
+    for end in (line.client, line.server):
+        with contextlib.suppress(ConnectionError):
+            assert read(end, 1) == b""
+    with contextlib.closing(Line(line.proxy, listener)):
+        pass
