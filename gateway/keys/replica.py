@@ -21,9 +21,9 @@ from gateway.keys.restoring import Dated
 from gateway.keys.table import Entry, EntryBuilder, TableWriter
 from gateway.store.base import KEPT_AFTER_END_MS, Delta, LoadStart, Position, TokenFacts, Unchanged
 
-SLEW = 0.05
+SLEW = 0.5
 """How much slower than it is time passes here until a store's clock that lies behind has caught up: 5 s,
-which a slow read may be wrong by, take 100 s; with a read every 2 s it goes back by 0.1 s at most."""
+which a slow read may be wrong by, take 10 s; two hours, by which a clock may have been ahead, take four."""
 
 
 class Replica:

@@ -439,9 +439,9 @@ async def test_a_wall_clock_set_back_revives_no_expired_key_and_is_followed_in_t
     latest = store_now()
     assert latest == pytest.approx(wall[0])
     wall[0] -= 60
-    for _ in range(700):
+    for _ in range(61):
         await pass_time(2)
-        assert store_now() > latest + 1, "it never stands still, nor goes back"
+        assert store_now() > latest + 0.9, "it never stands still, nor goes back"
         latest = store_now()
     assert latest == pytest.approx(wall[0], abs=0.01), "what is wrong is not wrong for ever"
     wall[0] += 3600
