@@ -34,8 +34,8 @@ class PostgresProxy:
     * ``cut``: every connection is reset.
     * ``say``: so the server seems to speak, unasked.
 
-    ``passing`` is called, on the stage, before each piece of what either end says; where it returns what
-    is true, the piece is lost and its connection reset.
+    ``passing`` is called, on the stage, with each piece of what either end says, before that goes on;
+    where it returns what is true, the piece is lost and its connection reset.
     """
 
     def __init__(self, stage: Stage, target: tuple[str, int]) -> None:
@@ -46,7 +46,7 @@ class PostgresProxy:
         self.dropped = 0
         self.notified = 0
         self.links: set[_Link] = set()
-        self.passing: Callable[[], object] = lambda: False
+        self.passing: Callable[[bytes], object] = lambda data: False
         self._stage = stage
         self._server = stage.run(self._listen())
         self.port: int = self._server.sockets[0].getsockname()[1]
@@ -161,7 +161,7 @@ class _Link:
             self.abort()
 
     def _from_client(self, data: bytes) -> None:
-        if self.proxy.passing():
+        if self.proxy.passing(data):
             self.abort()
             return
         if not self._begun:
@@ -182,7 +182,7 @@ class _Link:
         return b""
 
     def _from_server(self, data: bytes) -> None:
-        if self.proxy.passing():
+        if self.proxy.passing(data):
             self.abort()
             return
         self._unread += data

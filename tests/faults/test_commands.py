@@ -73,7 +73,7 @@ class Lane:
         """Run one of the ``keys`` commands."""
         pieces = 0
 
-        def passing() -> None:
+        def passing(_: bytes) -> None:
             nonlocal pieces
             pieces += 1
             if doom is not None and pieces == doom.after:
