@@ -202,6 +202,7 @@ class World(Watching):
                 late = [call for call in calls if (call.status, call.code) != expected[call.token]]
                 assert now() < deadline, f"gateway {caller.replica} is not in step again: {late[:5]}"
                 waiting = [call.token for call in late]
+                await asyncio.sleep(0.05 if waiting else 0)
 
     def _true_answer(self, token: str) -> tuple[int, str]:
         """Return how a call is answered while nothing changes."""
