@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from gateway.control.peppers import RotationService
     from gateway.keys.peppers import Source
     from gateway.store.base import KeyRecord, Store
+    from gateway.store.peppers import Pepper
 
 
 @click.group(cls=StrictGroup, no_args_is_help=False)
@@ -58,7 +60,7 @@ async def _rotate(settings: Settings, *, finish: bool, target: str | None, yes: 
         service = RotationService(store, digester, signing, settings.key_policy)
         standing = await service.standing()
         if finish:
-            await _finish(store, service, source, peppers.missing_peppers(known, source), yes=yes)
+            await _finish(store, service, source, known, yes=yes)
         elif standing.begun or standing.prepared:
             if target is not None:
                 raise CliError(f"nothing is written to {target}: a newer pepper is at hand already")
@@ -106,15 +108,21 @@ async def _begin(service: RotationService, *, yes: bool) -> None:
 
 
 async def _finish(
-    store: Store, service: RotationService, source: Source, missing: list[str], *, yes: bool
+    store: Store, service: RotationService, source: Source, known: Sequence[Pepper], *, yes: bool
 ) -> None:
     from gateway.cli.service import operator
+    from gateway.keys.peppers import missing_peppers
 
+    missing = missing_peppers(known, source)
     standing = await service.standing()
     newest = standing.in_use[-1]
     if newest in missing:
         newest = standing.at_hand  # the pepper is lost: what is at hand takes its place
     retiring = [pepper_id for pepper_id in standing.in_use if pepper_id != newest]
+    if not retiring and (left := _left_behind(source, known)):
+        await service.forget(left)
+        _tell_finished(store, source, left)
+        return
     if not retiring:
         click.echo(f"there is nothing to finish: every key is under pepper {newest}")
         return
@@ -134,6 +142,15 @@ async def _finish(
         await service.begin(operator(), replacing=True)
     await service.finish(operator(), retiring)
     _tell_finished(store, source, retiring)
+
+
+def _left_behind(source: Source, known: Sequence[Pepper]) -> list[str]:
+    """Return the retired peppers in the store's own file, as an end that was interrupted leaves them."""
+    from gateway.core.tokens import Digester
+
+    retired = {pepper.id for pepper in known if pepper.retired_at is not None}
+    here = Digester(source.peppers).pepper_ids
+    return [each for each in here if each in retired] if source.own_file is not None else []
 
 
 def _name(unseen: list[KeyRecord]) -> None:

@@ -118,7 +118,11 @@ class RotationService(AuditService):
             detail = {"coldKeys": len(await self.unseen([pepper_id]))}
             audit = self._audit(actor, "pepper.finish", "pepper", pepper_id, None, detail=detail)
             await self._store.write(end_rotation([pepper_id], self.now_ms(), audit))
-        for pepper_id in retiring:
+        await self.forget(retiring)
+
+    async def forget(self, retired: Collection[str]) -> None:
+        """Remove what is left of digests under retired peppers; again, where that was interrupted."""
+        for pepper_id in retired:
             await self._forget(pepper_id)
 
     async def _forget(self, pepper_id: str) -> None:

@@ -38,6 +38,10 @@ def test_the_steps_of_a_store_that_keeps_its_own_pepper(gateway: Gateway, file: 
     assert third.returncode == 0
     assert f"is retired and no longer in {file}" in third.stdout
     assert file.read_text() == new
+    file.write_text(new + old)  # as it is where the third was killed before its end
+    again = gateway("pepper", "rotate", "--finish")
+    assert (again.returncode, again.stdout) == (0, third.stdout[third.stdout.index("pepper ") :])
+    assert file.read_text() == new
     done = gateway("pepper", "rotate", "--finish")
     assert (done.returncode, "there is nothing to finish" in done.stdout) == (0, True)
     audit = json.loads(gateway("audit", "--json").stdout)
