@@ -20,7 +20,9 @@ from tests.faults.replica import PEPPER, Replica
 from tests.faults.stage import Stage
 from tests.faults.truth import now
 from tests.faults.watching import AGREED_S, BOUND, FRESH, POLL, Watching
-from tests.faults.writers import Writers, chooser
+from tests.faults.wholeness import IMPORTED
+from tests.faults.writers import ACTOR, Writers, chooser
+from tests.store.samples import a_key
 
 W = TypeVar("W", bound="World")
 
@@ -28,6 +30,8 @@ SEED = int(os.environ.get("FAULTS_SEED", "5"))
 CALLS_A_SECOND = 50
 STARTED_S = 30.0
 FIRST_KEYS = 60
+NOBODYS_KEYS = 4000
+"""So many that a full load comes in pieces, between which there are changes."""
 
 
 def settings(bound: float = BOUND) -> dict[str, Any]:
@@ -81,6 +85,10 @@ class World(Watching):
         """Make the first keys, some of which are revoked."""
 
         async def make() -> None:
+            assert self._store is not None
+            (pepper, *_) = self.digester.pepper_ids
+            nobodys = [a_key(name=IMPORTED, pepper_id=pepper) for _ in range(NOBODYS_KEYS)]
+            await self._store.bulk_insert(nobodys, ACTOR)
             for _ in range(FIRST_KEYS):
                 token = await self.writers.make()
                 assert token is not None, "the store is out before anything was done to it"
