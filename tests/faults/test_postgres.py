@@ -181,7 +181,7 @@ def test_a_restored_backup_is_the_truth(fleet: Fleet, overtaken: bool) -> None:
                 changed = fleet.take_store_for_truth(since)
             if overtaken:
                 fleet.until(lambda: fleet.head() > head + 5, "nothing is written")
-                fleet.proxies[-1].delay_answers(0.05 * BOUND)
+                fleet.proxies[-1].delay_answers(0.03 * BOUND)
                 reads_on = now()
             for proxy in fleet.proxies:
                 proxy.release()
