@@ -107,7 +107,6 @@ class KeyMaker(UserService):
         role = self._role(permission)
         maker = maker or Maker(created_by=actor.name)
         policy = self.policy_of(owner := await self._open_tenant(tenant))
-        external = maker.sub_type == EXTERNAL_CLIENT
         now = self.now_ms()
         draft = _Draft(
             key_id=f"apk_{uuid7(now, os.urandom(10))}",
@@ -125,7 +124,7 @@ class KeyMaker(UserService):
                 now,
                 ttl=ttl,
                 expires_at=expires_at,
-                maximum=policy.scim_client_expiry if external else policy.max_api_key_expiry,
+                maximum=longest(policy, maker.sub_type),
             ),
         )
         claims = draft.claims if form == "jwt" else None
@@ -166,6 +165,11 @@ class KeyMaker(UserService):
             if environment.id == environment_id:
                 return environment.prefix
         raise NotFound("environment", environment_id)
+
+
+def longest(policy: KeyPolicy, sub_type: str) -> str:
+    """Return how long a key may live by a tenant's settings: an external client's has one of its own."""
+    return policy.scim_client_expiry if sub_type == EXTERNAL_CLIENT else policy.max_api_key_expiry
 
 
 def _record(draft: _Draft, fields: Mapping[str, Any]) -> KeyRecord:

@@ -13,7 +13,7 @@ import msgspec
 from gateway.control.errors import Conflict, NotFound
 from gateway.control.grants import Maker
 from gateway.control.lifetime import after, expiry
-from gateway.control.making import CreatedKey, KeyMaker
+from gateway.control.making import CreatedKey, KeyMaker, longest
 from gateway.control.minting import claims_of
 from gateway.core.uuid7 import uuid7
 from gateway.store.base import (
@@ -107,7 +107,7 @@ class KeyService(KeyMaker):
         by = maker or Maker(created_by=actor.name)
         now = self.now_ms()
         ends_at = after(now, overlap, member="overlap")
-        latest = expiry(now, ttl=ttl, expires_at=None, maximum=policy.max_api_key_expiry)
+        latest = expiry(now, ttl=ttl, expires_at=None, maximum=longest(policy, old.sub_type))
         successor = msgspec.structs.replace(
             old,
             id=f"apk_{uuid7(now, os.urandom(10))}",

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.control.errors import Invalid, NotFound, Refused
+from gateway.control.grants import EXTERNAL_CLIENT, Maker
 from gateway.control.service import KeyService
 from gateway.core.tokens import is_opaque
 from gateway.store.base import DAY_MS, Store
@@ -58,6 +59,9 @@ async def test_a_successor_lives_no_longer_than_the_tenant_allows_now(
     assert (await service.rotate_key(ANN, old.id)).successor.record.expires_at == NOW_MS + 7 * DAY_MS
     with pytest.raises(Invalid, match="ttl must be no later"):
         await service.rotate_key(ANN, old.id, ttl="8d")
+    outside = (await make(maker=Maker(created_by="ann", sub_type=EXTERNAL_CLIENT))).record
+    successor = (await service.rotate_key(ANN, outside.id)).successor.record
+    assert successor.expires_at == outside.expires_at == NOW_MS + 365 * DAY_MS
 
 
 @pytest.mark.parametrize("overlap", ["", "soon", "-1d", "P99999999999D", "P9999Y"])
