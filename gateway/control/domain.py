@@ -97,6 +97,7 @@ class DomainService(OrganisationService):
             key_id=record.id,
             user_id=user_id,
             root_id=record.root_id or record.subject_id,
+            environment_id=record.environment_id,
         )
 
     def principal_of_user(self, person: Person, tenant_id: str) -> Principal:
@@ -131,7 +132,7 @@ class DomainService(OrganisationService):
             permission=role.name,
             ttl=wish.ttl,
             expires_at=wish.expires_at,
-            environment=wish.environment,
+            environment=grants.environment(principal, wish.environment),
             description=wish.description,
             intended_use=wish.intended_use,
             form=wish.form,
@@ -234,6 +235,7 @@ class DomainService(OrganisationService):
         if role is None:
             raise Forbidden(f"the role {record.role!r} is no longer configured")
         grants.check_grant(principal, role)
+        grants.check_environment(principal, record)
         wanted = {} if overlap is None else {"overlap": overlap}
         return await self.rotate_key(actor, key_id, maker=grants.maker(principal), **wanted)
 

@@ -33,6 +33,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         key_id: the key that she showed; None: she logged in.
         user_id: the user that she is or acts as; None: a key with a subject of its own.
         root_id: against whom the keys count that she makes.
+        environment_id: the environment of the key that she showed; None: it has none, or she logged in.
     """
 
     subject_id: str
@@ -44,6 +45,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     routes: tuple[str, ...] = ()
     key_id: str | None = None
     user_id: str | None = None
+    environment_id: str | None = None
 
     @property
     def is_admin(self) -> bool:
@@ -110,6 +112,24 @@ def check_grant(principal: Principal, role: Role) -> None:
         raise Forbidden(f"a key with permission {principal.permission.word} cannot grant {role.name}")
     if not reaches(principal.routes, role.routes):
         raise Forbidden(f"the role {role.name} reaches further than the one that asks for it")
+
+
+def environment(principal: Principal, wanted: str | None) -> str | None:
+    """Return the environment of a key that ``principal`` makes: her own key's, or else what she wants.
+
+    Raises Forbidden.
+    """
+    # A route may let one environment in, so that another one's key is more than she has.
+    own = principal.environment_id
+    if None not in (own, wanted) and own != wanted:
+        raise Forbidden("a key of an environment makes keys of that environment alone")
+    return own or wanted
+
+
+def check_environment(principal: Principal, record: KeyRecord) -> None:
+    """Raise Forbidden unless ``principal`` could have made this key where it is."""
+    if principal.environment_id not in (None, record.environment_id):
+        raise Forbidden("a key of an environment makes successors of keys of that environment alone")
 
 
 def reaches(outer: Sequence[str], inner: Sequence[str]) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.control.domain import DomainService, KeyWanted, KeyWish
 from gateway.control.errors import Forbidden, Invalid, NotFound, Unauthenticated
-from gateway.control.grants import Principal
+from gateway.control.grants import Maker, Principal
 from gateway.control.making import CreatedKey
 from gateway.core.model import Permission
 from gateway.store.base import DAY_MS, Actor, Store
@@ -87,6 +87,26 @@ async def test_keys_make_keys_of_their_own_line_and_no_stronger(service: DomainS
         await made(service, viewer)
     done = await service.revoke_key_as(ann, HERE, limited.record.id, descendants=True)
     assert [record.id for record in done.descendants] == [child.record.id]
+
+
+async def test_a_key_of_an_environment_makes_keys_of_it_alone(service: DomainService) -> None:
+    """A route may let one environment in: no key opens it to itself by making another."""
+    for environment in ("staging", "prod"):
+        await service.add_environment(ANN, environment, tenant="default")
+    ann = await user(service)
+    staging = await shown(service, await made(service, ann, permission="editor", environment="staging"))
+    for environment in (None, "staging"):
+        assert (await made(service, staging, environment=environment)).record.environment_id == "staging"
+    acting = await made(service, staging, as_subject=True, form="jwt")
+    assert acting.record.environment_id == "staging"
+    with pytest.raises(Forbidden, match="environment"):
+        await made(service, staging, environment="prod")
+    # Of its own from before this held, or given by the operator: no successor of it either.
+    whose = Maker(created_by=staging.subject_id)
+    theirs = await service.create_key(ANN, tenant="default", name="k", permission="viewer", maker=whose)
+    with pytest.raises(Forbidden, match="environment"):
+        await service.rotate_key_as(staging, HERE, theirs.record.id)
+    assert (await made(service, ann)).record.environment_id is None
 
 
 async def test_the_cap_counts_the_whole_lineage_of_a_user(service: DomainService, clock: list[float]) -> None:
