@@ -164,10 +164,7 @@ def test_a_gateway_that_was_away_while_the_log_was_trimmed_reads_all_anew(fleet:
 
 @pytest.mark.parametrize("overtaken", [False, True])
 def test_a_restored_backup_is_the_truth(fleet: Fleet, overtaken: bool) -> None:
-    """Overtaken: when the gateways see it again, as much has been written to it as was before.
-
-    One of them reads it slowly then, while there are changes.
-    """
+    """Overtaken: when the gateways see it again, as much has been written to it as was before."""
     with fleet.trial():
         backup = fleet.dump()
         done = fleet.writers.done
@@ -181,13 +178,8 @@ def test_a_restored_backup_is_the_truth(fleet: Fleet, overtaken: bool) -> None:
                 changed = fleet.take_store_for_truth(since)
             if overtaken:
                 fleet.until(lambda: fleet.head() > head + 5, "nothing is written")
-                fleet.proxies[-1].delay_answers(0.03 * BOUND)
-                reads_on = now()
             for proxy in fleet.proxies:
                 proxy.release()
-            if overtaken:
-                fleet.until(lambda: fleet.is_fresh(2, reads_on), "it reads nothing")
-                fleet.proxies[-1].delay_answers(0)
         assert len(changed) > 10, "the backup is no older than what it replaces"
 
 
