@@ -95,7 +95,7 @@ def authenticate(
         found: LiveKey | Session | Unproven | Reason = proof.found
     else:
         found = _find(fields, sources, snapshot)
-        if proof is not None and not isinstance(found, Unproven):
+        if proof is not None and not isinstance(found, Unproven) and _is_short(fields):
             proof.api_keys, proof.authorizations = fields.api_keys, fields.authorizations
             proof.sources, proof.found = sources, found
             proof.version, proof.digester = table.version, snapshot.digester
@@ -117,6 +117,16 @@ def authenticate(
     if (table.store_offset_s + now) * MILLISECONDS >= key.expires_at:
         return Reject(Reason.KEY_EXPIRED if isinstance(found, LiveKey) else Reason.TOKEN_EXPIRED, key)
     return key
+
+
+# Callers hold connections open by thousands, and strangers choose what each of them is to remember.
+_REMEMBERED_BYTES_MAX = 4096
+
+
+def _is_short(fields: FieldSection) -> bool:
+    """Tell whether the credential lines may lie with their connection for as long as it is open."""
+    lines = fields.api_keys + fields.authorizations
+    return sum(len(line) for line, _ in lines) <= _REMEMBERED_BYTES_MAX
 
 
 def _find(

@@ -230,6 +230,19 @@ def test_a_role_that_was_narrowed_narrows_its_keys() -> None:
     assert outcome(decide(a_head("POST /root", "editor"), narrowed, NOW)) == "permission_denied"
 
 
+@pytest.mark.parametrize("name", ["X-API-KEY", "Authorization"])
+def test_a_connection_does_not_remember_credential_lines_that_are_long(name: str) -> None:
+    """Ten thousand idle connections may each have sent thirty kilobytes of them."""
+    table, proof = a_table(), Proof()
+    snapshot = Snapshot(Router(ROUTES), ROLES, table, DIGESTER)
+    head = parse_request_head(
+        b"GET /root HTTP/1.1\r\nHost: a\r\n%b: %b" % (name.encode(), b"a" * 5000), Limits()
+    )
+    assert isinstance(head, RequestHead)
+    assert decide(head, snapshot, NOW, proof) == decide(head, snapshot, NOW)
+    assert (proof.api_keys, proof.authorizations) == ((), ())
+
+
 _ASKED = st.sampled_from([row[1] for row in ROWS])
 _STEPS = st.lists(
     st.one_of(
