@@ -152,21 +152,22 @@ def _started_line_fault(line: bytes, limits: Limits) -> Reason | None:
     return Reason.TARGET_TOO_LONG if target_bytes > limits.target_bytes else None
 
 
-def head_fault(data: bytes, limits: Limits) -> Reason | None:
+def head_fault(data: bytes, limits: Limits, judged: int = -1) -> Reason | None:
     """Judge a head that is not whole yet, or not well-formed, line by line in order.
 
-    ``data`` begins with the request line. Returns None while what is there could still become a
-    good head within the limits.
+    ``data`` begins with the request line; the lines up to the LF at ``judged`` have been found good
+    before. Returns None while what is there could still become a good head within the limits.
     """
-    lines = data.split(b"\n")
+    first = data.count(b"\n", 0, judged + 1)
+    lines = data[judged + 1 :].split(b"\n")
     started = lines.pop()
-    for number, line in enumerate(lines):
+    for number, line in enumerate(lines, first):
         if number > limits.header_lines:
             return Reason.HEAD_TOO_LARGE
         fault = _line_fault(line, number, limits)
         if fault is not None:
             return fault
-    if not lines:
+    if not lines and not first:
         # A CR may be the first half of the line's end.
         return _started_line_fault(started.removesuffix(b"\r"), limits)
     return None

@@ -44,14 +44,7 @@ class Downstream(JudgedCaller):
         exchange: the request that is under way, if any.
     """
 
-    __slots__ = (
-        "_at",
-        "_blank_lines",
-        "_buffer",
-        "_fields",
-        "_half_closed",
-        "exchange",
-    )
+    __slots__ = ("_at", "_blank_lines", "_buffer", "_fields", "_half_closed", "exchange")
 
     def __init__(self, server: Server) -> None:
         super().__init__(server)
@@ -116,8 +109,9 @@ class Downstream(JudgedCaller):
             self._half_closed = self.exchange.request_complete
         elif self.phase is _PROVING:
             self._half_closed = self.held_is_whole()
-        elif self.phase is _IDLE and self._buffer:
+        elif self.phase <= _HEAD and self._buffer:
             self._half_closed = True
+            self.advance()
         if self._half_closed and self.phase <= _BUSY:
             return True
         self.flush()
@@ -240,8 +234,8 @@ class Downstream(JudgedCaller):
         # Once a line, not once a read: a head that comes byte by byte would cost as much as thousands.
         line_end = data.rfind(b"\n", 0, limits.head_bytes)
         if line_end < 0 or line_end != self.judged:
+            fault = head_fault(data[: limits.head_bytes], limits, self.judged)
             self.judged = line_end
-            fault = head_fault(data[: limits.head_bytes], limits)
         if fault is None and len(data) >= limits.head_bytes:
             fault = Reason.HEAD_TOO_LARGE
         if fault is not None:
@@ -261,6 +255,10 @@ class Downstream(JudgedCaller):
             there, self._buffer = self._buffer[self._at :], b""
             self._at = 0
             self._buffer = exchange.start(there, now)
+            if self._half_closed and not exchange.request_complete:
+                # The rest will not come; what is written before it still leaves.
+                self.flush()
+                self.transport.close()
 
     def on_exchange_done(self, *, keep: bool, now: float) -> None:
         """Go on after a response that is whole."""

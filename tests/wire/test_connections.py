@@ -347,6 +347,28 @@ def test_caller_that_half_closes_after_several_requests_gets_all_answers(
         client.expect_closed()
 
 
+def test_empty_lines_between_requests_take_no_answer_from_who_half_closes(
+    gateway: Product, path: str
+) -> None:
+    with Client(gateway.port) as client:
+        client.send((get(path) + b"\r\n") * 100).half_close()
+        assert [client.response().status for _ in range(100)] == [401] * 100
+        client.expect_closed()
+
+
+def test_content_cut_short_behind_another_request_is_not_waited_for(
+    gateway: Product, backend: Backend, path: str
+) -> None:
+    upload = get(path + "/cut", method="POST", key=gateway.keys.editor, body=b"abc")[:-1]
+    with Client(gateway.port) as client:
+        client.send(get(path, key=gateway.keys.viewer) + upload).half_close()
+        assert client.response().status == 200
+        client.expect_closed()
+    for request in backend.requests_for(path + "/cut"):
+        assert request.connection.ended.wait(PROMPTLY)
+        assert not request.complete
+
+
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 @pytest.mark.parametrize("way", ["fin", "reset"])
 def test_caller_that_ends_in_mid_body_aborts_the_backend(
