@@ -32,7 +32,7 @@ from tests.postgres import Server
 from tests.store.samples import now_ms
 from tests.wire.product import COMMAND, ROOT, clean_environment
 
-KILLS = {"create": 4, "rotate": 4, "revoke": 3, "import": 3}
+KILLS = {"create": 3, "rotate": 4, "revoke": 2, "import": 3}
 LINES = 1200
 """More than one transaction imports."""
 EXPIRES_AT = rfc3339(now_ms() // 1000 * 1000 + 30 * DAY_MS)

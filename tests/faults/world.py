@@ -30,7 +30,7 @@ SEED = int(os.environ.get("FAULTS_SEED", "5"))
 CALLS_A_SECOND = 50
 STARTED_S = 30.0
 FIRST_KEYS = 60
-NOBODYS_KEYS = 4000
+NOBODYS_KEYS = 1500
 """So many that a full load comes in pieces, between which there are changes."""
 
 
