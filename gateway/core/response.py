@@ -84,9 +84,17 @@ _CONTENT_LENGTH = Kind.CONTENT_LENGTH
 _CONNECTION = Kind.CONNECTION
 
 
-@lru_cache(maxsize=256)
 def read_status_line(line: bytes) -> tuple[int, int, bytes] | None:
     """Return the minor version, the status and the text after the version; None if not valid."""
+    # A longer line is read each time: what backends send must not fill the memory.
+    return _status_line(line) if len(line) <= _REMEMBERED_LINE_MAX else _status_line.__wrapped__(line)
+
+
+_REMEMBERED_LINE_MAX = 128
+
+
+@lru_cache(maxsize=256)
+def _status_line(line: bytes) -> tuple[int, int, bytes] | None:
     match = _STATUS_LINE.fullmatch(line)
     if match is None:
         return None

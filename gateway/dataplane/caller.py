@@ -121,17 +121,15 @@ class Caller(Connection):
 
     def cut_off(self, *, reset: bool) -> None:
         """End in mid-response; by a reset where the end of the stream would look like a good end."""
+        if not reset and not self.write_paused:
+            # What was sent ahead is read on: left unread, it would turn the end into a reset.
+            self.close_gently(self.server.clock())
+            return
         self.phase = Phase.LINGER
         if reset:
             sock = self.transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self.transport.abort()
-        elif self.write_paused:
-            self.transport.abort()
-        else:
-            self.deadline = self.server.clock() + LINGER_S
-            self.flush()
-            self.transport.close()
+        self.transport.abort()
 
 
 def _address(peername: Any) -> str:

@@ -186,7 +186,8 @@ class UpstreamConnection(Connection):
         if head.idle_s is not None:
             # A second less than the backend keeps it, so that no request meets its closing.
             self._idle_s = min(self._idle_s, head.idle_s - 1.0)
-        if head.status == 205 and (head.chunked or head.content_length > 0):
+        if head.status == 205 and head.content_length != 0:
+            # Its content is ours to leave out; where the backend's would end is not for us to guess.
             self._reusable = False
         if framing is _NO_CONTENT:
             borrower.on_response(head, framing, b"", last=True)

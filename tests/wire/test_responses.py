@@ -144,6 +144,21 @@ def test_response_that_breaks_off_is_cut_and_never_ended_properly(
         assert client.send(get(path + "x", key=gateway.keys.viewer)).response().status == 200
 
 
+def test_response_that_breaks_off_is_cut_without_a_reset_though_much_was_sent_ahead(
+    gateway: Product, backend: Backend, path: str
+) -> None:
+    def broken(exchange: Exchange) -> None:
+        exchange.send(R + b"Content-Length: 10\r\n\r\nabc")
+        exchange.end()
+
+    backend.on(path, broken)
+    with Client(gateway.port) as client:
+        client.send(get(path, key=gateway.keys.viewer) + get("/never") * 20000)
+        with pytest.raises(Cut) as cut:
+            client.response()
+        assert cut.value.body == b"abc"
+
+
 def test_close_delimited_response_that_is_reset_is_cut(gateway: Product, backend: Backend, path: str) -> None:
     def reset(exchange: Exchange) -> None:
         exchange.send(R + b"\r\nabc")
@@ -242,6 +257,16 @@ def test_bytes_after_a_response_end_the_backends_connection_and_are_never_delive
     poisoned = backend.requests_for(path)[0]
     assert poisoned.connection.ended.wait(PROMPTLY)
     assert backend.requests_for(path + "-other")[0].connection is not poisoned.connection
+
+
+def test_205_without_framing_ends_the_backends_connection(
+    gateway: Product, backend: Backend, path: str
+) -> None:
+    """Nothing says where its content ends (RFC 9112 §6.3), and late content would be the next answer."""
+    backend.on(path, lambda exchange: exchange.send(b"HTTP/1.1 205 Reset Content\r\n\r\n"))
+    with Client(gateway.port) as client:
+        assert client.send(get(path, key=gateway.keys.viewer)).response().status == 205
+        assert backend.the_request_for(path).connection.ended.wait(PROMPTLY)
 
 
 def test_bytes_that_come_while_idle_end_the_backends_connection(
