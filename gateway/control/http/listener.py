@@ -22,6 +22,7 @@ from gateway.control.errors import ServiceError
 from gateway.control.http.authentication import Authentication
 from gateway.control.http.endpoints import Answer, AnyEndpoint, Call
 from gateway.control.http.faults import SHAPES, Fault, FaultError, Shape, fault_of, shaped
+from gateway.control.http.heads import fault_of_head
 from gateway.control.http.reading import LARGEST_BODY_BYTES, read_body, read_query
 from gateway.control.http.tiers import Tiers
 from gateway.store.base import StoreError
@@ -158,6 +159,10 @@ async def _told_faults(request: web.Request, handler: Handler) -> web.StreamResp
     shown = request.headers.get("X-Request-Id", "")
     request[_ID_KEY] = shown if _REQUEST_ID.fullmatch(shown) else secrets.token_hex(16)
     shape: Shape = "errors" if request.path.startswith(("/v1/", "/api/v1/")) else "problem"
+    if unreadable := fault_of_head(request):
+        response = _fault_response(request, unreadable, shape)
+        response.force_close()
+        return response
     try:
         return await handler(request)
     except web.HTTPMethodNotAllowed as error:

@@ -199,6 +199,32 @@ async def test_pipelined_requests_are_answered_in_order(listener: Listener) -> N
     writer.close()
 
 
+@pytest.mark.parametrize(
+    ("version", "fields", "status"),
+    [
+        ("HTTP/2.0", HEAD, 505),
+        ("HTTP/1.1", f"{HEAD}Content-Length: 18446744073709551615\r\n", 413),
+        ("HTTP/1.1", f"{HEAD}Content-Length: 00000000000000000000\r\n", 413),
+        ("HTTP/1.1", f"{HEAD}Transfer-Encoding: gzip, chunked\r\n", 501),
+        ("HTTP/1.1", f"{HEAD}Transfer-Encoding: ,chunked\r\n", 501),
+        ("HTTP/1.1", HEAD.replace("Host: keys.test", 'Host: x<"y'), 400),
+        ("HTTP/1.1", HEAD.replace("Host: keys.test", "Host: x:99999"), 400),
+        ("HTTP/1.1", HEAD.replace("Host: keys.test", "Host: ann@x"), 400),
+    ],
+)
+async def test_a_head_that_another_reader_takes_otherwise_ends_the_connection(
+    listener: Listener, version: str, fields: str, status: int
+) -> None:
+    """httptools reads these, and of 2^64-1 bytes none: what follows would be whose?"""
+    reader, writer = await listener.connect()
+    writer.write(f"GET /who {version}\r\n{fields}\r\n".encode())
+    got = await read_one(reader)
+    assert (got.status, got.json["status"]) == (status, status)
+    async with asyncio.timeout(10):
+        assert await reader.read() == b""
+    writer.close()
+
+
 async def test_a_caller_of_http_1_0_is_answered_and_left(listener: Listener) -> None:
     reader, writer = await listener.connect()
     writer.write(f"GET /who HTTP/1.0\r\n{HEAD}\r\n".encode())
