@@ -32,6 +32,7 @@ class Kind(enum.IntEnum):
     METHOD_OVERRIDE = 13
     KEEP_ALIVE = 14
     DATE = 15
+    MAX_FORWARDS = 16
 
 
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -59,6 +60,7 @@ _REQUEST = {
     "upgrade": Kind.UPGRADE,
     "x-request-id": Kind.REQUEST_ID,
     "via": Kind.VIA,
+    "max-forwards": Kind.MAX_FORWARDS,
     "x-http-method-override": Kind.METHOD_OVERRIDE,
     "x-http-method": Kind.METHOD_OVERRIDE,
     "x-method-override": Kind.METHOD_OVERRIDE,

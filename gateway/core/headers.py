@@ -43,6 +43,9 @@ def upstream_head(
     parts = [b"%b %b HTTP/1.1" % (head.method, forward.target), *fields.lines]
     for line in _lines_taken_out(fields, forward):
         parts.remove(line)
+    if fields.max_forwards is not None and head.method == b"OPTIONS":
+        parts = [part for part in parts if not part.lower().startswith(b"max-forwards:")]
+        parts.append(b"Max-Forwards: %d" % (fields.max_forwards - 1))
     if fields.host:
         parts.append(b"X-Forwarded-Host: " + fields.host)
     else:

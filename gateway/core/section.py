@@ -28,8 +28,9 @@ class FieldSection(msgspec.Struct, gc=False):
 
     ``lines`` are those that travel on, in order, as they came; the lines of credentials and method
     overrides stand among them and are named apart, so that a route can decide. ``content_length``
-    is -1 without one; ``via`` joins the Via values. ``raw`` and ``minor`` are what it was read from;
-    ``raw`` is None where more than that went into it (absolute form).
+    is -1 without one; ``via`` joins the Via values; of several Max-Forwards the least counts.
+    ``raw`` and ``minor`` are what it was read from; ``raw`` is None where more than that went into it
+    (absolute form).
     """
 
     raw: bytes | None
@@ -48,6 +49,7 @@ class FieldSection(msgspec.Struct, gc=False):
     via: bytes = b""
     upgrade: bytes = b""
     connection: tuple[bytes, ...] = ()
+    max_forwards: int | None = None
     fault: Reason | None = None
 
 
@@ -157,6 +159,14 @@ def _on_via(fields: FieldSection, line: bytes, value: bytes) -> None:
     fields.lines.append(line)
 
 
+def _on_max_forwards(fields: FieldSection, line: bytes, value: bytes) -> None:
+    # No chain is as long as ten digits say, and what is no number says nothing: both travel on.
+    if value.isdigit() and len(value) <= 9:
+        left, before = int(value), fields.max_forwards
+        fields.max_forwards = left if before is None else min(left, before)
+    fields.lines.append(line)
+
+
 def _on_override(fields: FieldSection, line: bytes, value: bytes) -> None:
     fields.overrides += (line,)
     fields.lines.append(line)
@@ -174,6 +184,7 @@ _HANDLERS: dict[Kind, Callable[[FieldSection, bytes, bytes], None]] = {
     Kind.REQUEST_ID: _on_request_id,
     Kind.VIA: _on_via,
     Kind.METHOD_OVERRIDE: _on_override,
+    Kind.MAX_FORWARDS: _on_max_forwards,
 }
 
 

@@ -106,7 +106,7 @@ class AnsweredCaller(Caller):
         self.refuse_message(Reason.OVERLOADED, now, with_body=True)
 
     def answer_asterisk(self, head: RequestHead, request_id: bytes, now: float) -> bool:
-        """Answer ``OPTIONS *``; True when the next request may be taken."""
+        """Answer an OPTIONS that asks the gateway itself; True when the next request may be taken."""
         keep = self._may_keep(head)
         connection = connection_option(head, keep=keep)
         self.write_soon(

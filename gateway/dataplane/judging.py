@@ -100,6 +100,9 @@ class JudgedCaller(AnsweredCaller):
             return self.refuse(Reason.BODY_TOO_LARGE, head, request_id, now, decision.key)
         if decision.key is not None:
             server.used.add(decision.key.who)
+        if fields.max_forwards == 0 and head.method == b"OPTIONS":
+            # RFC 9110 §7.6.2: it was to come this far and no further.
+            return self.answer_asterisk(head, request_id, now)
         self.begin(head, decision, request_id, now if self.phase is _IDLE else self.head_since, now)
         return False
 

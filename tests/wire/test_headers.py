@@ -238,6 +238,36 @@ def test_forwarded_host_is_the_host_of_the_request(
     assert (request.value(b"host") or b"").lower() == host.lower().encode()
 
 
+@pytest.mark.parametrize(
+    ("method", "fields", "arrives"),
+    [
+        ("OPTIONS", ["Max-Forwards: 3"], [b"2"]),
+        ("OPTIONS", ["max-forwards: 9", "Max-Forwards: 1"], [b"0"]),
+        ("OPTIONS", ["Max-Forwards: 1", "Connection: max-forwards"], [b"0"]),
+        ("OPTIONS", ["Max-Forwards: -1"], [b"-1"]),
+        ("GET", ["Max-Forwards: 0"], [b"0"]),
+    ],
+)
+def test_max_forwards_counts_the_gateway(
+    gateway: Product, backend: Backend, path: str, method: str, fields: list[str], arrives: list[bytes]
+) -> None:
+    asked = get(path, *fields, method=method, key=gateway.keys.viewer)
+    assert exchange(gateway, backend, asked, path).values(b"max-forwards") == arrives
+
+
+def test_options_that_is_to_go_no_further_is_answered_here(
+    gateway: Product, backend: Backend, path: str
+) -> None:
+    asked = ["Max-Forwards: 0"]
+    with Client(gateway.port) as client:
+        assert client.send(get(path, *asked, method="OPTIONS")).response().status == 401
+        response = client.send(get(path, *asked, method="OPTIONS", key=gateway.keys.viewer)).response()
+        assert response.status == 204
+        assert response.value("allow")
+        assert client.send(get(path, key=gateway.keys.viewer)).response().status == 200
+    assert [request.method for request in backend.requests_for(path)] == [b"GET"]
+
+
 def test_via_names_the_version_that_was_received(gateway: Product, backend: Backend, path: str) -> None:
     request = exchange(gateway, backend, get(path, version="HTTP/1.0", key=gateway.keys.viewer), path)
     assert (request.value(b"via") or b"").startswith(b"1.0 ")
