@@ -87,7 +87,12 @@ class Pool:
         idle = self._idle
         while idle:
             connection = idle.pop()
-            if connection.idle_until > now and not connection.transport.is_closing():
+            if (
+                connection.idle_until > now
+                and not connection.transport.is_closing()
+                # Content after a response that has none would be the next caller's answer.
+                and not (connection.suspect and connection.has_unread())
+            ):
                 return connection
             connection.abort()
         return None

@@ -40,7 +40,12 @@ _OF_LENGTH = Framing.LENGTH
 
 
 class UpstreamConnection(Connection):
-    """One connection to a backend."""
+    """One connection to a backend.
+
+    Attributes:
+        idle_until: when, on the boot clock in seconds, it is closed unless lent before.
+        suspect: its last response had no content by rule, which some backends send all the same.
+    """
 
     __slots__ = (
         "_answered",
@@ -56,6 +61,7 @@ class UpstreamConnection(Connection):
         "_served",
         "_write_paused",
         "idle_until",
+        "suspect",
     )
 
     def __init__(self, pool: Pool, outbox: Outbox) -> None:
@@ -73,6 +79,7 @@ class UpstreamConnection(Connection):
         self._write_paused = False
         self._idle_s = 0.0
         self.idle_until = 0.0
+        self.suspect = False
 
     # -- The borrower's side.
 
@@ -189,6 +196,7 @@ class UpstreamConnection(Connection):
         if head.status == 205 and head.content_length != 0:
             # Its content is ours to leave out; where the backend's would end is not for us to guess.
             self._reusable = False
+        self.suspect = framing is _NO_CONTENT
         if framing is _NO_CONTENT:
             borrower.on_response(head, framing, b"", last=True)
             self._end(borrower, surplus=bool(data))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from typing import Any
 
@@ -128,6 +129,23 @@ async def test_a_backend_connection_that_has_yet_to_take_an_upload_is_not_lent_a
     up.data_received(OK)
     assert server.pools["u"].idle_count == 0
     assert wire.closing
+
+
+async def test_content_after_a_response_that_has_none_is_nobodys_answer(server: Server) -> None:
+    """A backend that answers HEAD with a body may write it by itself, a moment after the head."""
+    down, _ = caller(server)
+    up, up_wire = warm_backend(server)
+    ours, theirs = socket.socketpair()
+    up_wire.get_extra_info = lambda name: ours  # type: ignore[method-assign]
+    with ours, theirs:
+        for late in (b"", b"HTTP/1.1 200 OK\r\n\r\n"):
+            down.data_received(b"HEAD" + REQUEST[3:])
+            await turn()
+            assert not up_wire.closing
+            theirs.send(late)
+            up.data_received(OK[:-2])
+        down.data_received(REQUEST)
+    assert up_wire.closing
 
 
 async def test_bytes_from_a_backend_before_the_request_has_left_are_no_answer(server: Server) -> None:
