@@ -17,7 +17,9 @@ TARGET_BYTES = bytes(b for b in range(0x21, 0x7F) if b not in b'<>"#')
 SUSPICIOUS = re.compile(rb"[%;\\]|//|/\.")
 
 _MALFORMED_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+_ESCAPE = re.compile(rb"%[0-9A-Fa-f]{2}")
+_ENCODED_SLASH = re.compile(rb"%2[Ff]")
+_ENCODED_BACKSLASH = re.compile(rb"%5[Cc]")
 _DOT_SEGMENT = re.compile(rb"(?:^|[/\\])\.{1,2}(?:[/\\;]|$)")
 _PARAMETER = re.compile(rb";[^/]*")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
@@ -43,7 +45,7 @@ def view_path(path: bytes) -> PathView:
     if not SUSPICIOUS.search(path):
         return PathView((path,))
     decoded = _ESCAPE.sub(_decode_one, path)
-    separated = _ESCAPE.sub(_decode_separators, decoded)
+    separated = _ENCODED_SLASH.sub(b"/", _ENCODED_BACKSLASH.sub(rb"\\", decoded))
     unsafe = bool(
         _MALFORMED_ESCAPE.search(path)
         or _DOT_SEGMENT.search(separated)
@@ -56,13 +58,19 @@ def view_path(path: bytes) -> PathView:
 
 def _decode_one(escape: re.Match[bytes]) -> bytes:
     """Decode one escape once, but leave an encoded separator or percent sign as it is."""
-    octet = bytes((int(escape[1], 16),))
-    return escape[0] if octet in b"/\\%" else octet
+    return _DECODED[escape[0]]
 
 
-def _decode_separators(escape: re.Match[bytes]) -> bytes:
-    octet = bytes((int(escape[1], 16),))
-    return octet if octet in b"/\\" else escape[0]
+def _decoded_escapes() -> dict[bytes, bytes]:
+    """Return what each escape stands for: a stranger may send thousands in a path, so each must be cheap."""
+    digits = "0123456789abcdefABCDEF"
+    escapes = {
+        b"%%%b" % (high + low).encode(): bytes((int(high + low, 16),)) for high in digits for low in digits
+    }
+    return {escape: escape if octet in b"/\\%" else octet for escape, octet in escapes.items()}
+
+
+_DECODED = _decoded_escapes()
 
 
 def _is_utf8(path: bytes) -> bool:
