@@ -61,7 +61,7 @@ class Maker(msgspec.Struct, frozen=True, kw_only=True):
     """Who makes a key, as its record keeps it, and for whom the key is to act.
 
     ``acts_as`` None gives the key a subject of its own. ``root_id`` None is the operator, who knows
-    no cap.
+    no cap. ``user_id`` is the user who makes it, herself or by a key that acts as her; not in the record.
     """
 
     created_by: str
@@ -69,6 +69,7 @@ class Maker(msgspec.Struct, frozen=True, kw_only=True):
     root_id: str | None = None
     acts_as: str | None = None
     sub_type: str = OWN_SUBJECT
+    user_id: str | None = None
 
 
 def maker(
@@ -97,6 +98,7 @@ def maker(
         root_id=principal.root_id,
         acts_as=acting.subject_id if as_subject and not external else None,
         sub_type=ACTS_AS_USER if acts_as_user else own,
+        user_id=principal.user_id,
     )
 
 

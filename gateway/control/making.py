@@ -131,7 +131,9 @@ class KeyMaker(UserService):
         token, fields = await self._mint.make(draft.token_prefix, jwt=claims)
         record = _record(draft, fields)
         audit = self._audit(actor, "key.create", "key", record.id, tenant)
-        kept = await self._capped(insert_key(record, audit, cap=policy.max_keys_per_user))
+        kept = await self._capped(
+            insert_key(record, audit, cap=policy.max_keys_per_user, user_id=maker.user_id)
+        )
         return CreatedKey(kept, token)
 
     async def _capped(self, work: Steps[T]) -> T:

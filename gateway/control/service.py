@@ -128,7 +128,8 @@ class KeyService(KeyMaker):
         try:
             audit_of = self._key_audit(actor, old.tenant_id)
             cap = None if maker is None else policy.max_keys_per_user
-            ended, kept = await self._capped(rotate_key(key_id, ends_at, successor, audit_of, cap=cap))
+            work = rotate_key(key_id, ends_at, successor, audit_of, cap=cap, user_id=by.user_id)
+            ended, kept = await self._capped(work)
         except EndedError as error:
             raise Conflict(f"{error}, and only an active key can be rotated: make a new one") from None
         except DuplicateError as error:

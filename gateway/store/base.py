@@ -119,7 +119,7 @@ class CapError(ValueError):
 
 
 class MakerEndedError(ValueError):
-    """The key that makes another has ended meanwhile, or the user for whom one is to act has left."""
+    """Who makes a key has lost the right to meanwhile, or the user for whom it is to act has left."""
 
     def __init__(self) -> None:
         super().__init__("whoever makes the key has lost the right to meanwhile")

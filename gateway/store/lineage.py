@@ -16,7 +16,7 @@ from gateway.store.base import (
     MakerEndedError,
     UnknownEntityError,
 )
-from gateway.store.operations import insert_key, key_of, recorded, revoke_key
+from gateway.store.operations import check_maker, keep_key, key_of, recorded, revoke_key
 from gateway.store.steps import Query, Steps
 
 AuditOf = Callable[[str, str], AuditRow]
@@ -24,12 +24,21 @@ AuditOf = Callable[[str, str], AuditRow]
 
 
 def rotate_key(
-    key_id: str, ends_at: int, successor: KeyRecord, audit_of: AuditOf, *, cap: int | None = None
+    key_id: str,
+    ends_at: int,
+    successor: KeyRecord,
+    audit_of: AuditOf,
+    *,
+    cap: int | None = None,
+    user_id: str | None = None,
 ) -> Steps[tuple[KeyRecord, KeyRecord]]:
     """Keep ``successor``, and end the old key at the earlier of its own end and ``ends_at``.
 
+    ``cap`` and ``user_id`` as ``insert_key`` has them.
+
     Returns both. Raises UnknownEntityError, EndedError (what has ended has no successor),
-    DuplicateError (it has one that was not revoked), MakerEndedError (its role is another by now).
+    DuplicateError (it has one that was not revoked), CapError, MakerEndedError (also: its role is
+    another by now).
     """
     at = successor.created_at
     # The tenant's row is locked first, as for a change of roles: none is given between reading and keeping.
@@ -44,9 +53,11 @@ def rotate_key(
         raise MakerEndedError
     if found := (yield Query("successor", (key_id,))):
         raise DuplicateError("successor", found[0][0])
+    # Before the old key ends: it may be the one that asks.
+    yield from check_maker(successor, user_id)
     yield Query("end_key", (key_id, min(old.expires_at, ends_at), at))
     yield from recorded(audit_of("key.rotate", key_id))
-    kept = yield from insert_key(successor, audit_of("key.create", successor.id), cap=cap)
+    kept = yield from keep_key(successor, audit_of("key.create", successor.id), cap=cap)
     rows = yield Query("key", (key_id,))
     return key_of(rows[0]), kept
 

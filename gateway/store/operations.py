@@ -32,41 +32,56 @@ from gateway.store.texts import Migration
 T = TypeVar("T")
 
 
-def insert_key(record: KeyRecord, audit: AuditRow, *, cap: int | None = None) -> Steps[KeyRecord]:
+def insert_key(
+    record: KeyRecord, audit: AuditRow, *, cap: int | None = None, user_id: str | None = None
+) -> Steps[KeyRecord]:
     """Keep one key under the next number of its tenant.
 
-    ``cap`` is how many active keys the subject at the root of its lineage may have. Raises
-    UnknownEntityError (tenant, environment), CapError, MakerEndedError.
+    ``cap`` is how many active keys the subject at the root of its lineage may have, ``user_id`` who
+    makes it, or for whom the key acts that makes it. Raises UnknownEntityError (tenant, environment),
+    CapError, MakerEndedError.
     """
-    numbers = yield Query("take_key_numbers", (record.tenant_id, 1))
-    if not numbers:
+    if not (yield Query("take_key_numbers", (record.tenant_id, 0))):
         raise UnknownEntityError("tenant", record.tenant_id)
     # The tenant's row is locked by now, so that of many at once each sees what the others made.
-    yield from _check_maker(record, cap)
+    yield from check_maker(record, user_id)
+    return (yield from keep_key(record, audit, cap=cap))
+
+
+def keep_key(record: KeyRecord, audit: AuditRow, *, cap: int | None = None) -> Steps[KeyRecord]:
+    """Keep a key whose maker was found to be one; the row of its tenant, which exists, is locked."""
+    if record.root_id is not None and cap is not None:
+        ((count,),) = yield Query("active_keys", (record.tenant_id, record.root_id, record.created_at))
+        if count >= cap:
+            raise CapError(cap)
     if record.environment_id is not None:
         found = yield Query("environment", (record.tenant_id, record.environment_id))
         if not found:
             raise UnknownEntityError("environment", record.environment_id)
+    numbers = yield Query("take_key_numbers", (record.tenant_id, 1))
     record = msgspec.structs.replace(record, number=numbers[0][0])
     yield Query("insert_key", values_of(record))
     yield from recorded(audit)
     return record
 
 
-def _check_maker(record: KeyRecord, cap: int | None) -> Steps[None]:
-    """Raise unless the maker still may make this key, and has room for one more."""
+def check_maker(record: KeyRecord, user_id: str | None) -> Steps[None]:
+    """Raise MakerEndedError unless who makes a key still may, after the time that its hash took."""
     if record.created_by_key is not None:
         rows = yield Query("key", (record.created_by_key,))
-        if not rows or key_of(rows[0]).status(record.created_at) != "active":
+        maker = key_of(rows[0]) if rows else None
+        if (
+            maker is None
+            or maker.status(record.created_at) != "active"
+            or maker.permission < Permission.EDITOR
+        ):
             raise MakerEndedError
-    if record.sub_type == "user":
-        standing = yield Query("standing", (record.subject_id, record.tenant_id))
-        if not standing:
+    if user_id is not None:
+        standing = yield Query("standing", (user_id, record.tenant_id))
+        if not standing or Permission[standing[0][0].upper()] < Permission.EDITOR:
             raise MakerEndedError
-    if record.root_id is not None and cap is not None:
-        ((count,),) = yield Query("active_keys", (record.tenant_id, record.root_id, record.created_at))
-        if count >= cap:
-            raise CapError(cap)
+    if record.sub_type == "user" and not (yield Query("standing", (record.subject_id, record.tenant_id))):
+        raise MakerEndedError
 
 
 def change_key(key_id: str, description: str, at: int, audit: AuditRow) -> Steps[KeyRecord]:

@@ -197,6 +197,42 @@ async def test_a_maker_that_ended_meanwhile_makes_nothing(service: DomainService
         await made(service, ann, as_subject=True)
 
 
+@pytest.mark.parametrize("loss", ["disabled", "viewer", "removed"])
+async def test_who_lost_the_right_while_her_key_is_made_gets_none(service: DomainService, loss: str) -> None:
+    """An organisation's key outlives its maker: what waited for its hash would be hers to keep."""
+    ann = await user(service)
+    mine = (await made(service, ann, permission="editor")).record
+    acting = await shown(service, await made(service, ann, as_subject=True))
+    if loss == "disabled":
+        await service.enable_user(ANN, "ann@example.com", enabled=False)
+    elif loss == "viewer":
+        await service.set_role(ANN, "ann@example.com", tenant="default", role="viewer")
+    else:
+        await service.remove_user(ANN, "ann@example.com")
+    for principal in (ann, acting):
+        with pytest.raises(Forbidden, match="meanwhile"):
+            await made(service, principal, permission="editor")
+        with pytest.raises(Forbidden, match="meanwhile"):
+            await service.rotate_key_as(principal, HERE, mine.id)
+
+
+async def test_a_key_whose_role_was_lowered_meanwhile_makes_nothing(service: DomainService) -> None:
+    boss = await user(service, role="admin")
+    key = await made(service, boss, permission="editor")
+    principal = await shown(service, key)
+    await service.give_role_as(boss, HERE, key.record.subject_id, "viewer")
+    with pytest.raises(Forbidden, match="meanwhile"):
+        await made(service, principal, permission="editor")
+
+
+async def test_a_key_rotates_itself_with_no_overlap(service: DomainService) -> None:
+    """What ends in the same moment may still do that."""
+    key = await made(service, await user(service), permission="editor")
+    rotated = await service.rotate_key_as(await shown(service, key), HERE, key.record.id, overlap="0s")
+    assert rotated.old.status(service.now_ms()) == "expired"
+    assert (await shown(service, rotated.successor)).subject_id == key.record.subject_id
+
+
 async def test_owners_remove_and_admins_revoke(service: DomainService) -> None:
     ann, boss = await user(service), await user(service, "boss", "admin")
     one, two = (await made(service, ann)).record, (await made(service, ann)).record

@@ -11,6 +11,7 @@ import pytest
 from gateway.control.errors import Invalid, NotFound, Refused
 from gateway.control.grants import EXTERNAL_CLIENT, Maker
 from gateway.control.service import KeyService
+from gateway.core.model import Permission
 from gateway.core.tokens import is_opaque
 from gateway.store.base import DAY_MS, Store
 from tests.control.samples import ANN, DIGESTER, NOW_MS
@@ -117,6 +118,7 @@ async def test_descendants_go_along_and_nobody_else(service: KeyService, store: 
     ):
         record = a_key(
             name=name,
+            permission=Permission.EDITOR,
             created_by_key=keys[maker].id if maker else None,
             replaces=keys[replaced].id if replaced else None,
         )
@@ -136,7 +138,7 @@ async def test_descendants_go_along_and_nobody_else(service: KeyService, store: 
 
 
 async def test_descendants_live_on_unless_asked(service: KeyService, store: Store) -> None:
-    root = a_key()
+    root = a_key(permission=Permission.EDITOR)
     child = a_key(created_by_key=root.id)
     for record in (root, child):
         await store.insert_key(record, audit_of(record))

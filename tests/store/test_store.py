@@ -49,7 +49,7 @@ async def test_a_key_comes_back_as_it_was_kept(store: Store) -> None:
     await store.insert_environment(
         Environment(id="prod", tenant_id="default", prefix="qs_live_", created_at=1, updated_at=1), audit()
     )
-    maker = a_key()
+    maker = a_key(permission=Permission.EDITOR)
     maker = await store.insert_key(maker, audit_of(maker))
     key = a_key(
         environment_id="prod",
