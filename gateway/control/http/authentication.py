@@ -22,6 +22,7 @@ from gateway.control.grants import Principal
 from gateway.control.http.endpoints import Session
 from gateway.control.http.faults import Fault, FaultError
 from gateway.core.credentials import TOKEN_MAX, read_credential
+from gateway.core.envelope import KEY_AUDIENCE, read_unverified
 from gateway.core.refusals import Reason
 from gateway.core.section import FieldSection
 
@@ -78,7 +79,7 @@ class Authentication:
         try:
             principal = await self._service.principal_of_key(token)
         except Unauthenticated as error:
-            if error.reason is not Reason.KEY_UNKNOWN or token.count(b".") != 2:
+            if error.reason is not Reason.KEY_UNKNOWN or _is_no_login(token):
                 raise
         else:
             if principal.key_id is not None:
@@ -119,6 +120,14 @@ def _only(request: web.Request, name: str) -> str:
     """Return the value of a field whose line came once; no line and several say nothing."""
     values = request.headers.getall(name, ())
     return values[0] if len(values) == 1 else ""
+
+
+def _is_no_login(token: bytes) -> bool:
+    """Tell whether what is no key cannot be a login either: no JWT, or one that says it is a key."""
+    if token.count(b".") != 2:
+        return True
+    envelope = read_unverified(token)
+    return envelope is not None and KEY_AUDIENCE in envelope.audiences
 
 
 def _credentials(request: web.Request) -> FieldSection:

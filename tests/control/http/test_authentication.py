@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+
 import pytest
 
 from tests.control.http.conftest import HEAD, Listener
@@ -9,6 +12,13 @@ from tests.control.http.conftest import HEAD, Listener
 LOGIN = "ann.login.token"
 PROOF = "X-CSRF-Token: proof-for-j1\r\n"
 ORIGIN = "Origin: http://keys.test\r\n"
+
+
+def unsigned(audience: str) -> str:
+    """Return a token of JWT shape that nobody has signed."""
+    parts = ({"alg": "RS256", "kid": "k", "typ": "JWT"}, {"iss": "x", "aud": audience})
+    texts = (base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts)
+    return ".".join((*texts, "c2ln"))
 
 
 @pytest.mark.parametrize(
@@ -45,6 +55,8 @@ async def test_a_credential_counts_in_either_header(listener: Listener, fields: 
         ("X-API-KEY: nobody\r\n", 401, "key_unknown"),
         ("X-API-KEY: ended\r\n", 401, "key_revoked"),
         ("X-API-KEY: some.other.token\r\n", 401, "token_invalid"),
+        (f"X-API-KEY: {unsigned('gateway:key')}\r\n", 401, "key_unknown"),
+        (f"X-API-KEY: {unsigned('gateway:login')}\r\n", 401, "token_invalid"),
         ("X-API-KEY: two.parts\r\n", 401, "key_unknown"),
         ("X-API-KEY: off\r\n", 403, "forbidden"),
         ("X-API-KEY: ann\r\nAuthorization: BEARER bob\r\n", 400, "conflicting_credentials"),
