@@ -87,14 +87,6 @@ class Connection(asyncio.Protocol):
             self._untaken += _queued_by_kernel(self.transport)
         return self._untaken > 0 and self._untaken != before
 
-    def has_unread(self) -> bool:
-        """Tell whether the kernel holds bytes of the peer that have not been handed over yet."""
-        sock = self.transport.get_extra_info("socket")
-        return fcntl.ioctl(sock.fileno(), termios.FIONREAD, _NOTHING) != _NOTHING
-
-
-_NOTHING = bytes(array.array("i", [0]).itemsize)
-
 
 def _queued_by_kernel(transport: asyncio.Transport) -> int:
     """Return how many bytes the kernel holds that the peer has not acknowledged.

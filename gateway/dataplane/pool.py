@@ -14,6 +14,9 @@ from gateway.dataplane.borrower import Borrower
 from gateway.dataplane.connection import Outbox
 from gateway.dataplane.upstream import UpstreamConnection
 
+# How long a backend is given to send what it should not have, in seconds.
+REST_S = 0.1
+
 
 class Pool:
     """The connections to one target; idle ones are a stack, the warmest first.
@@ -31,6 +34,7 @@ class Pool:
         "_last_head",
         "_outbox",
         "_report",
+        "_resting",
         "_tasks",
         "_trouble",
         "authority",
@@ -65,6 +69,7 @@ class Pool:
         self._outbox = outbox
         self._report = report
         self._idle: list[UpstreamConnection] = []
+        self._resting: list[UpstreamConnection] = []
         self._last_head: ResponseHead | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._trouble: str | None = None
@@ -72,7 +77,7 @@ class Pool:
     @property
     def idle_count(self) -> int:
         """Return how many connections wait for work."""
-        return len(self._idle)
+        return len(self._idle) + len(self._resting)
 
     def read_head(self, data: bytes) -> ResponseHead | None:
         """Read a response head; one that repeats the last to the byte, as backends do, is read once."""
@@ -87,12 +92,7 @@ class Pool:
         idle = self._idle
         while idle:
             connection = idle.pop()
-            if (
-                connection.idle_until > now
-                and not connection.transport.is_closing()
-                # Content after a response that has none would be the next caller's answer.
-                and not (connection.suspect and connection.has_unread())
-            ):
+            if connection.idle_until > now and not connection.transport.is_closing():
                 return connection
             connection.abort()
         return None
@@ -129,22 +129,33 @@ class Pool:
             self._report(f"upstream {self.name}: {self.authority.decode()} can be reached again")
 
     def give_back(self, connection: UpstreamConnection, now: float, idle_s: float) -> None:
-        """Keep a connection for the next borrower for ``idle_s`` seconds, if that is any time at all."""
+        """Keep a connection for the next borrower for ``idle_s`` seconds, if that is any time at all.
+
+        One that is suspect rests first: what its backend still sends would be the next caller's answer.
+        """
         if idle_s <= 0 or connection.transport.is_closing():
             connection.abort()
             return
         connection.transport.resume_reading()
         connection.idle_until = now + idle_s
-        self._idle.append(connection)
+        if connection.suspect:
+            connection.rests_until = now + REST_S
+            self._resting.append(connection)
+        else:
+            self._idle.append(connection)
 
     def forget(self, connection: UpstreamConnection) -> None:
         """Take a closed connection out of the books."""
         self.open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
+        elif connection in self._resting:
+            self._resting.remove(connection)
 
     def sweep(self, now: float) -> None:
-        """Close the connections that have been idle too long."""
+        """Close the connections that have been idle too long, and lend again those that have rested."""
+        while self._resting and self._resting[0].rests_until <= now:
+            self._idle.append(self._resting.pop(0))
         expired = [connection for connection in self._idle if connection.idle_until <= now]
         for connection in expired:
             self._idle.remove(connection)

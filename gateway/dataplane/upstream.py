@@ -44,7 +44,8 @@ class UpstreamConnection(Connection):
 
     Attributes:
         idle_until: when, on the boot clock in seconds, it is closed unless lent before.
-        suspect: its last response had no content by rule, which some backends send all the same.
+        suspect: its last response had no content by rule but told of some, which backends may yet send.
+        rests_until: when, on the boot clock in seconds, a suspect one may be lent again.
     """
 
     __slots__ = (
@@ -61,6 +62,7 @@ class UpstreamConnection(Connection):
         "_served",
         "_write_paused",
         "idle_until",
+        "rests_until",
         "suspect",
     )
 
@@ -80,6 +82,7 @@ class UpstreamConnection(Connection):
         self._idle_s = 0.0
         self.idle_until = 0.0
         self.suspect = False
+        self.rests_until = 0.0
 
     # -- The borrower's side.
 
@@ -196,8 +199,9 @@ class UpstreamConnection(Connection):
         if head.status == 205 and head.content_length != 0:
             # Its content is ours to leave out; where the backend's would end is not for us to guess.
             self._reusable = False
-        self.suspect = framing is _NO_CONTENT
+        self.suspect = False
         if framing is _NO_CONTENT:
+            self.suspect = head.chunked or head.content_length > 0 or borrower.method == b"HEAD"
             borrower.on_response(head, framing, b"", last=True)
             self._end(borrower, surplus=bool(data))
         elif framing is _OF_LENGTH:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from typing import Any
 
@@ -16,6 +15,7 @@ from gateway.core.routes import Route, Router
 from gateway.core.tokens import Digester
 from gateway.dataplane.caller import Phase
 from gateway.dataplane.downstream import Downstream
+from gateway.dataplane.pool import REST_S
 from gateway.dataplane.server import Server
 from gateway.dataplane.upstream import UpstreamConnection
 from gateway.observe import Observer
@@ -131,21 +131,38 @@ async def test_a_backend_connection_that_has_yet_to_take_an_upload_is_not_lent_a
     assert wire.closing
 
 
-async def test_content_after_a_response_that_has_none_is_nobodys_answer(server: Server) -> None:
+async def test_a_backend_connection_rests_after_a_response_that_has_no_content_but_tells_of_some(
+    server: Server, clock: Clock
+) -> None:
     """A backend that answers HEAD with a body may write it by itself, a moment after the head."""
     down, _ = caller(server)
     up, up_wire = warm_backend(server)
-    ours, theirs = socket.socketpair()
-    up_wire.get_extra_info = lambda name: ours  # type: ignore[method-assign]
-    with ours, theirs:
-        for late in (b"", b"HTTP/1.1 200 OK\r\n\r\n"):
-            down.data_received(b"HEAD" + REQUEST[3:])
-            await turn()
-            assert not up_wire.closing
-            theirs.send(late)
-            up.data_received(OK[:-2])
-        down.data_received(REQUEST)
+    pool = server.pools["u"]
+    for _ in range(2):
+        down.data_received(b"HEAD" + REQUEST[3:])
+        await turn()
+        up.data_received(OK[:-2])
+        pool.sweep(clock.now)
+        assert pool.lend(clock.now) is None
+        clock.now += REST_S
+        pool.sweep(clock.now)
+        assert pool.idle_count == 1
+    assert pool.lend(clock.now) is up
+    assert not up_wire.closing
+
+
+async def test_content_after_a_response_that_has_none_is_nobodys_answer(server: Server) -> None:
+    down, wire = caller(server)
+    up, up_wire = warm_backend(server)
+    down.data_received(b"HEAD" + REQUEST[3:] + REQUEST)
+    await turn()
+    up.data_received(OK[:-2])
+    await turn()
+    up.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+    await turn()
     assert up_wire.closing
+    assert b"evil" not in b"".join(wire.sent)
+    down.connection_lost(None)
 
 
 async def test_bytes_from_a_backend_before_the_request_has_left_are_no_answer(server: Server) -> None:

@@ -224,8 +224,17 @@ def test_response_is_framed_as_sent_and_both_connections_live_on(
             if method == "HEAD" or status == 304:
                 lengths = [line[16:] for line in raw.split(b"\r\n") if line.startswith(b"Content-Length: ")]
                 assert response.values("content-length") == lengths
-    one, two = backend.requests_for(path)
-    assert one.connection is two.connection, "the backend's connection was not used again"
+        one, two = backend.requests_for(path)
+        if one.connection is not two.connection:
+            # Only after a response that tells of content and has none does a connection rest a moment.
+            assert method == "HEAD" or b"Content-Length: 999" in raw
+
+            def is_used_again() -> bool:
+                client.send(get(path, method=method, key=gateway.keys.viewer)).response(method.encode())
+                served = [id(request.connection) for request in backend.requests_for(path)]
+                return len(set(served)) < len(served)
+
+            eventually(is_used_again, why="the backend's connection was not used again")
 
 
 @pytest.mark.parametrize(
