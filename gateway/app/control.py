@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 
 from gateway.app.errors import StartError, StoreOutError
-from gateway.app.store_clock import StoreClock
+from gateway.app.store_clock import clock_of
 from gateway.app.tls import control_tls
 from gateway.app.usage import UsageWriter
 from gateway.config.settings import Control, Login, Settings
@@ -40,23 +40,21 @@ async def serve_control(
 ) -> None:
     """Serve the control API on a bound socket until ``stack`` ends. Raises StartError."""
     tls = control_tls(settings.control, stack)
-    clock = StoreClock(store)
-    signing = Signing(
-        store,
-        digester,
-        settings.key_policy,
-        clock,
-        issuer=settings.control.issuer,
-        token_ttl_ms=int(settings.login.token_ttl_s * MILLISECONDS),
-    )
     try:
-        await clock.read()
+        clock = await clock_of(store, stack)
+        signing = Signing(
+            store,
+            digester,
+            settings.key_policy,
+            clock,
+            issuer=settings.control.issuer,
+            token_ttl_ms=int(settings.login.token_ttl_s * MILLISECONDS),
+        )
         await signing.start()
     except StoreError as error:
         raise StoreOutError(str(error)) from None
     except Conflict as error:
         raise StartError(str(error)) from None
-    clock.start(stack)
     makers, checkers, provers = Argon2Pool(), login_pool(), cold_pool()
     service = DomainService(
         store, digester, makers, settings.roles, settings.key_policy, clock, signing=signing

@@ -1,7 +1,7 @@
 """The store's clock, for who judges and makes keys here without a key table.
 
-Keys expire on that clock (design: propagation), wherever they are shown: one that is set wrong on this
-machine, or set anew while it runs, changes nothing.
+Keys expire on that clock (design: propagation), wherever they are shown: what this machine's is set to
+changes nothing. An embedded store alone has no other.
 """
 
 from __future__ import annotations
@@ -21,6 +21,16 @@ READ_EVERY_S = 10.0
 LONGEST_READ_S = 1.0
 """By as much may a reading be wrong: one that took longer (the machine was busy, or slept) is passed over."""
 _log = logging.getLogger("gateway.app")
+
+
+async def clock_of(store: Store, stack: contextlib.AsyncExitStack) -> Callable[[], float]:
+    """Return what tells epoch seconds as ``store`` does, until ``stack`` ends. Raises StoreError."""
+    if not store.has_clock:
+        return time.time
+    clock = StoreClock(store)
+    await clock.read()
+    clock.start(stack)
+    return clock
 
 
 class StoreClock:

@@ -146,6 +146,11 @@ class Store(Protocol):
         """Return where this store keeps its own pepper; None when it cannot keep one."""
         ...
 
+    @property
+    def has_clock(self) -> bool:
+        """Tell whether the store has a clock of its own; else time is this machine's."""
+        ...
+
     async def migrate(self) -> Sequence[str]:
         """Create the store if missing, apply what is new, return the names of what was applied.
 

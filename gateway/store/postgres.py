@@ -50,6 +50,11 @@ class PostgresStore(Engine):
         """Return None: a pepper belongs to the gateways, and not beside what it protects."""
         return None
 
+    @property
+    def has_clock(self) -> bool:
+        """Return True: the server's."""
+        return True
+
     async def migrate(self) -> Sequence[str]:
         """Bring the schema up to date; return what was applied."""
         return await self._apart(self._migrate())

@@ -50,6 +50,11 @@ class SqliteStore(Engine):
         """Return the pepper's place beside the database file."""
         return self._path.with_name(self._path.name + ".pepper")
 
+    @property
+    def has_clock(self) -> bool:
+        """Return False: it is embedded."""
+        return False
+
     async def migrate(self) -> Sequence[str]:
         """Create the file if missing and bring its schema up to date; return what was applied."""
         return await self._in_thread(self._migrate)
