@@ -219,6 +219,8 @@ def _apply_connection(fields: FieldSection) -> None:
     named = frozenset(options) - {b"close", b"keep-alive"}
     if named:
         fields.lines[:] = [line for line in fields.lines if not _is_named(line, named)]
+    # What was read may lie with its connection for long, and a stranger can name a thousand options.
+    fields.connection = ()
 
 
 def _is_named(line: bytes, named: frozenset[bytes]) -> bool:

@@ -37,6 +37,20 @@ def test_long_connection_values_that_nobody_repeats_are_not_kept() -> None:
     assert held < 1_000_000, f"{held} bytes are held"
 
 
+def test_a_head_that_was_read_keeps_no_connection_options() -> None:
+    tracemalloc.start()
+    try:
+        heads = []
+        for number in range(100):
+            named = b",".join(b"%x" % option for option in range(number * 7, number * 7 + 800))
+            head = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: " + named
+            heads.append(parse_request_head(head, Limits()))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1_000_000, f"{held} bytes are held"
+
+
 def test_a_long_spelling_is_judged_like_a_short_one() -> None:
     long = b"a" * 5000
     assert classify_request_field(b"X-Gateway-" + long) is Kind.DROPPED
