@@ -301,17 +301,15 @@ async def test_an_import_lets_revocations_through_again_and_again(path: Path) ->
     store = await made(path)
     key = a_key()
     await store.insert_key(key, audit_of(key))
-    waits = []
+    revoked = 0
     async with asyncio.TaskGroup() as group:
         bulk = group.create_task(store.bulk_insert((a_key() for _ in range(30_000)), ACTOR))
         while not bulk.done():
-            began = time.monotonic()
             await asyncio.to_thread(lambda: asyncio.run(_revoke(path, key.id)))
-            waits.append(time.monotonic() - began)
+            revoked += 1
     assert bulk.result() == 30_000
-    # None waited for the import, however busy the machine: each had its turn beside the others.
-    assert len(waits) > 3
-    assert max(waits) < sum(waits) / 2
+    # Had the import been one transaction, the first would have waited for all of it.
+    assert revoked > 3
     await store.close()
 
 
