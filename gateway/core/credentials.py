@@ -43,7 +43,12 @@ def read_credential(fields: FieldSection, sources: tuple[str, ...]) -> bytes | R
 def bearer_token(value: bytes) -> bytes | None:
     """Return the token of an Authorization value, empty after a bare scheme; None for another scheme."""
     scheme, _, token = value.partition(b" ")
-    return token.strip(b" ") if scheme.lower() in _SCHEMES else None
+    if scheme.lower() in _SCHEMES:
+        return token.strip(b" ")
+    # RFC 9110 §11.4: spaces part the two. A backend may take a tab too, so what follows one is no other
+    # scheme that may travel on, but a token that is malformed.
+    name, tab, _ = scheme.partition(b"\t")
+    return value if tab and name.lower() in _SCHEMES else None
 
 
 def credential_lines(fields: FieldSection, sources: tuple[str, ...]) -> list[bytes]:

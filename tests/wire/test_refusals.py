@@ -54,6 +54,7 @@ UNAUTHENTICATED = [
     Row("bare BEARER", ["Authorization: BEARER"], "credential_malformed"),
     Row("comma in bearer", ["Authorization: Bearer {viewer},x"], "credential_malformed"),
     Row("two words", ["Authorization: Bearer {viewer} x"], "credential_malformed"),
+    Row("tab after Bearer", ["Authorization: Bearer\t{viewer}"], "credential_malformed"),
     Row("two words in X-API-KEY", ["X-API-KEY: {viewer} x"], "credential_malformed"),
     Row("comma in X-API-KEY", ["X-API-KEY: {viewer},{viewer}"], "credential_malformed"),
     Row("not ASCII", ["X-API-KEY: {viewer}é"], "credential_malformed"),
@@ -85,6 +86,12 @@ UNAUTHENTICATED = [
         "two that differ", ["X-API-KEY: {viewer}", bearer("Bearer {editor}")], "conflicting_credentials", 400
     ),
     Row("good and junk", ["X-API-KEY: {editor}", bearer("Bearer junk")], "conflicting_credentials", 400),
+    Row(
+        "good and another behind a tab",
+        ["X-API-KEY: {viewer}", bearer("Bearer\t{editor}")],
+        "conflicting_credentials",
+        400,
+    ),
     Row("junk and good", ["X-API-KEY: junk", bearer("Bearer {editor}")], "conflicting_credentials", 400),
 ]
 
