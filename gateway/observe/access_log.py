@@ -32,6 +32,7 @@ from gateway.observe.outcome import Outcome
 BATCH_LINES = 256  # formatting these takes well under a millisecond
 BATCH_INTERVAL_S = 0.15
 QUEUED_BATCHES = 64  # some 16,000 lines, about 6 MB
+QUEUED_BYTES = 16 << 20  # strangers choose how long their lines are
 CLOSE_WITHIN_S = 5.0
 LOOK_INTERVAL_S = 1.0  # how often a file's path is compared with the file that is open
 _LONGEST_METHOD = 32
@@ -81,6 +82,7 @@ class AccessLog:
         ``lock``: of a file whose lock is to be held while writing.
         """
         self._unqueued = 0
+        self._queued_bytes = 0
         self._batch: list[Outcome] = []
         self._queue: queue.Queue[tuple[bytes, int] | None] = queue.Queue(QUEUED_BATCHES)
         self._formatter = _Formatter()
@@ -114,8 +116,12 @@ class AccessLog:
         if not batch:
             return
         self._batch = []
+        lines = self._formatter.lines(batch)
         try:
-            self._queue.put_nowait((self._formatter.lines(batch), len(batch)))
+            if self._queued_bytes + len(lines) - self._writer.taken_bytes > QUEUED_BYTES:
+                raise queue.Full
+            self._queue.put_nowait((lines, len(batch)))
+            self._queued_bytes += len(lines)
         except queue.Full:
             self._unqueued += len(batch)
 
@@ -180,6 +186,7 @@ class _Writer:
 
     def __init__(self, descriptor: int, path: str | None, lock: int | None) -> None:
         self.dropped = 0
+        self.taken_bytes = 0
         self._descriptor = descriptor
         self._path = path
         self._lock = lock
@@ -195,6 +202,7 @@ class _Writer:
                 self._follow(self._path)
             with self._turn():
                 self._write(*item)
+            self.taken_bytes += len(item[0])
         if self._path is not None:
             os.close(self._descriptor)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gateway.core.model import LiveKey, Permission
 from gateway.core.refusals import Reason
 from gateway.observe import AccessLog, Observer, Outcome, open_access_log
-from gateway.observe.access_log import BATCH_LINES, LOOK_INTERVAL_S, QUEUED_BATCHES
+from gateway.observe.access_log import BATCH_LINES, LOOK_INTERVAL_S, QUEUED_BATCHES, QUEUED_BYTES
 
 KEY = LiveKey(
     who=b"X-Gateway-Key-Id: apk_1\r\nX-Gateway-Subject: subject_1\r\n",
@@ -178,6 +178,19 @@ def test_a_pipe_that_nobody_reads_stops_no_request_and_the_loss_is_counted() -> 
     os.close(writer)
     drain.join(10)
     assert bytes(received).count(b"\n") == count - log.dropped
+
+
+def test_long_lines_that_nobody_reads_fill_no_memory() -> None:
+    reader, writer = os.pipe()
+    log = AccessLog(writer)
+    long = outcome(target=b"/" + b"a" * 8000)
+    for _ in range(BATCH_LINES * QUEUED_BATCHES // 2):  # so many lines of the common length would be kept
+        log.add(long)
+    kept = BATCH_LINES * QUEUED_BATCHES // 2 - log.dropped
+    assert 1000 < kept < QUEUED_BYTES // 8000
+    os.close(reader)  # what is kept fails, and the thread ends
+    assert log.close()
+    os.close(writer)
 
 
 def _read_all(descriptor: int) -> bytes:
