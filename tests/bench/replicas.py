@@ -1,6 +1,8 @@
 """A gateway on PostgreSQL: how soon it is ready with a million keys, and what many changes cost callers.
 
-The database and whoever writes run on the core of the load; on the proxy's core there is the proxy.
+The database and whoever writes run on the core of the load; on the proxy's core there is the proxy. What
+they cost the load there is told apart: by as many changes in another database, which the gateway does not
+follow.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 
@@ -45,10 +47,11 @@ def replicas(count: int, *, rounds: int, seconds: int, say: Callable[[str], None
         stack.callback(backends.stop)
         database = Server({"max_wal_size": "4GB", "maintenance_work_mem": "256MB"})
         stack.callback(database.close)
-        url = database.create_database("bench")
+        url, elsewhere = (database.create_database(name) for name in ("bench", "elsewhere"))
         say(f"filling PostgreSQL with {count:,} keys …")
         began = time.monotonic()
         sample = asyncio.run(fill_postgres(url, count, pepper=_PEPPER, sample=_SAMPLE))
+        asyncio.run(fill_postgres(elsewhere, 1, pepper=_PEPPER))
         say(f"filled in {time.monotonic() - began:.1f} s")
         for name, lines in (("tokens", sample), ("pepper", [_PEPPER])):
             (directory / name).write_text("\n".join(lines) + "\n")
@@ -62,12 +65,17 @@ def replicas(count: int, *, rounds: int, seconds: int, say: Callable[[str], None
         ready_s = time.monotonic() - gateway.process.started_at
         memory = gateway.process.rss_mb()
         say(columns(("", "ready after s", "RSS MB"), [(gateway.name, f"{ready_s:.1f}", f"{memory:.0f}")]))
-        return _beside_changes(gateway, url, directory / "tokens", sample[0], rounds, seconds, say)
+        writers = {
+            "none": _Writer(url, 0),
+            "not followed": _Writer(elsewhere, CHANGES_A_SECOND),
+            "followed": _Writer(url, CHANGES_A_SECOND),
+        }
+        return _beside_changes(gateway, writers, directory / "tokens", sample[0], rounds, seconds, say)
 
 
 def _beside_changes(
     gateway: Contender,
-    url: str,
+    writers: dict[str, _Writer],
     tokens: Path,
     token: str,
     rounds: int,
@@ -75,12 +83,11 @@ def _beside_changes(
     say: Callable[[str], None],
 ) -> bool:
     _, load_core = cores()
-    seen: dict[int, list[tuple[float, float, float, float]]] = {0: [], CHANGES_A_SECOND: []}
-    made: dict[int, list[float]] = {0: [], CHANGES_A_SECOND: []}
+    seen: dict[str, list[tuple[float, ...]]] = {name: [] for name in writers}
     faults = 0
     for _ in range(rounds):
-        for rate, found in seen.items():
-            with _Writer(url, rate, load_core) as writer:
+        for name, writer in writers.items():
+            with writer.running(load_core):
                 run = measure(
                     gateway.process,
                     gateway.port,
@@ -91,26 +98,25 @@ def _beside_changes(
                     connections=CONNECTIONS,
                 )
                 p50, p99 = steady_latencies(gateway.port, token, seconds, load_core)
-            found.append((run.p50_ms, run.p99_ms, p50, p99))
-            made[rate].append(writer.per_second)
+            seen[name].append((writer.per_second, run.p50_ms, run.p99_ms, p50, p99))
             faults += run.faults
     headings = (
-        "changes/s",
-        "made",
+        "changes",
+        "a second",
         "full load p50 ms",
         "p99",
-        "to none",
+        "of unfollowed",
         f"{STEADY_RATE}/s p50 ms",
         "p99",
-        "to none",
+        "of unfollowed",
     )
-    calm = _medians(seen[0])
+    usual = _medians(seen["not followed"])
     rows = []
-    for rate, found in seen.items():
-        full_p50, full_p99, p50, p99 = _medians(found)
-        full = (f"{full_p50:.2f}", f"{full_p99:.2f}", f"{full_p99 / calm[1]:.2f}x")
-        steady = (f"{p50:.2f}", f"{p99:.2f}", f"{p99 / calm[3]:.2f}x")
-        rows.append((f"{rate:,}", f"{median(made[rate]):.0f}", *full, *steady))
+    for name, found in seen.items():
+        made, full_p50, full_p99, p50, p99 = _medians(found)
+        full = (f"{full_p50:.2f}", f"{full_p99:.2f}", f"{full_p99 / usual[2]:.2f}x")
+        steady = (f"{p50:.2f}", f"{p99:.2f}", f"{p99 / usual[4]:.2f}x")
+        rows.append((name, f"{made:.0f}", *full, *steady))
     say("\n" + columns(headings, rows))
     return faults == 0
 
@@ -120,30 +126,32 @@ def _medians(found: Sequence[Sequence[float]]) -> list[float]:
 
 
 class _Writer:
-    """Makes so many keys a second, in a thread, until it is left; ``per_second`` is what came of it."""
+    """Makes so many keys a second, in a thread; ``per_second`` is what came of it at last."""
 
-    def __init__(self, url: str, rate: int, core: int) -> None:
+    def __init__(self, url: str, rate: int) -> None:
         self.per_second = 0.0
-        self._url, self._rate, self._core = url, rate, core
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+        self._url, self._rate = url, rate
 
-    def __enter__(self) -> _Writer:
-        self._thread.start()
-        return self
+    @contextmanager
+    def running(self, core: int) -> Iterator[None]:
+        """Make keys until this is left, on the CPU ``core``."""
+        over = threading.Event()
+        thread = threading.Thread(target=lambda: asyncio.run(self._run(core, over)))
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    async def _run(self) -> None:
-        os.sched_setaffinity(threading.get_native_id(), {self._core})
+    async def _run(self, core: int, over: threading.Event) -> None:
+        os.sched_setaffinity(threading.get_native_id(), {core})
         began, made, size = time.monotonic(), 0, self._rate // _BATCHES_A_SECOND
         async with opened_store(self._url, pepper=_PEPPER, pepper_file=None, migrate=False) as (
             store,
             digester,
         ):
-            while size and not self._over.is_set():
+            while size and not over.is_set():
                 batch = list(records(digester, size, set(), []))
                 await store.write(ops.insert_keys(batch, Actor(name="bench")))
                 made += size
