@@ -16,6 +16,8 @@ from gateway.dataplane.upstream import UpstreamConnection
 
 # How long a backend is given to send what it should not have, in seconds.
 REST_S = 0.1
+# So many rest at a time: HEAD by the thousand would else take as many connections, and the backend's room.
+RESTING_MAX = 32
 
 
 class Pool:
@@ -141,6 +143,8 @@ class Pool:
         if connection.suspect:
             connection.rests_until = now + REST_S
             self._resting.append(connection)
+            if len(self._resting) > RESTING_MAX:
+                self._idle.append(self._resting.pop(0))
         else:
             self._idle.append(connection)
 

@@ -15,7 +15,7 @@ from gateway.core.routes import Route, Router
 from gateway.core.tokens import Digester
 from gateway.dataplane.caller import Phase
 from gateway.dataplane.downstream import Downstream
-from gateway.dataplane.pool import REST_S
+from gateway.dataplane.pool import REST_S, RESTING_MAX
 from gateway.dataplane.server import Server
 from gateway.dataplane.upstream import UpstreamConnection
 from gateway.observe import Observer
@@ -149,6 +149,17 @@ async def test_a_backend_connection_rests_after_a_response_that_has_no_content_b
         assert pool.idle_count == 1
     assert pool.lend(clock.now) is up
     assert not up_wire.closing
+
+
+async def test_of_many_that_rest_the_first_is_lent_again(server: Server, clock: Clock) -> None:
+    pool = server.pools["u"]
+    connections = [warm_backend(server)[0] for _ in range(RESTING_MAX + 1)]
+    assert all(pool.lend(clock.now) for _ in connections)
+    for connection in connections:
+        connection.suspect = True
+        pool.give_back(connection, clock.now, 4.0)
+    assert pool.lend(clock.now) is connections[0]
+    assert pool.lend(clock.now) is None
 
 
 async def test_content_after_a_response_that_has_none_is_nobodys_answer(server: Server) -> None:
