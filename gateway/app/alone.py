@@ -57,6 +57,6 @@ async def _drain(gateway: Gateway, listeners: Listeners, delay_s: float) -> None
     # SIGTERM comes before traffic stops: Kubernetes takes seconds to take an endpoint out.
     gateway.server.draining = True
     await asyncio.sleep(delay_s)
-    listeners.turn_away()
+    listeners.remove_paths()
     await gateway.server.stop_accepting()
     await gateway.finish()

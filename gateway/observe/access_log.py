@@ -117,13 +117,13 @@ class AccessLog:
             return
         self._batch = []
         lines = self._formatter.lines(batch)
-        try:
-            if self._queued_bytes + len(lines) - self._writer.taken_bytes > QUEUED_BYTES:
-                raise queue.Full
-            self._queue.put_nowait((lines, len(batch)))
-            self._queued_bytes += len(lines)
-        except queue.Full:
+        waiting_bytes = self._queued_bytes - self._writer.taken_bytes
+        # Only this thread puts: what has room now has it below.
+        if self._queue.full() or waiting_bytes + len(lines) > QUEUED_BYTES:
             self._unqueued += len(batch)
+            return
+        self._queue.put_nowait((lines, len(batch)))
+        self._queued_bytes += len(lines)
 
     def close(self, within_s: float = CLOSE_WITHIN_S) -> bool:
         """Write what is left, waiting at most ``within_s`` seconds; tell whether all of it was written."""

@@ -40,9 +40,9 @@ class Link:
         idle_since: when it was last used, on the monotonic clock.
     """
 
-    def __init__(self, connection: Any, host: Host | None, *, statement_s: float = STATEMENT_S) -> None:
+    def __init__(self, connection: Any, host: Host | None) -> None:
         self._connection = connection
-        self.statement_s = statement_s
+        self.statement_s = STATEMENT_S
         self.expired = False
         self.host = host
         self.idle_since = time.monotonic()
